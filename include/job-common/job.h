@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Job: the record of one long-running operation. Its behaviour is in three places:
+//   job-monitor/  what a controller does with it   (job_mutex held by the caller)
+//   job-driver/   what the code that *is* the job does, and is asked to do   (job_mutex taken by the callee)
+//   job_word.h    how the two meet without a lock
+//
+// Life: CreateJob makes it, StartJob lets it run, its group finalises it, dismissal ends it. The core keeps a
+// reference until then; whoever keeps a pointer across a gap in job_mutex holds a JobRef.
+
+#ifndef JOBCORE_JOB_COMMON_JOB_H_
+#define JOBCORE_JOB_COMMON_JOB_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "job-common/aio_context.h"
+#include "job-common/coroutine.h"
+#include "job-common/fwd.h"
+#include "job-common/job_mutex.h"
+#include "job-common/job_outcome.h"
+#include "job-common/job_status.h"
+#include "job-common/job_word.h"
+#include "job-common/progress.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+// What a driver shows to queries beyond the common fields: names and values, in the driver's order.
+using JobDetails = std::vector<std::pair<std::string, std::string>>;
+
+// What a job that is ready can do; published by JobContext::Ready.
+struct ReadyCapabilities {
+  bool complete = true;      // the complete verb: the driver implements JobDriver::Complete
+  bool soft_cancel = false;  // a soft cancel makes it finish consistently and succeed, instead of aborting it
+};
+
+namespace internal {
+struct PendingVerbs;
+}
+
+class Job {
+ public:
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+
+  // --- Any thread ---
+  const std::string& id() const { return id_; }  // empty: internal, invisible to monitors and events
+  uint64_t number() const { return number_; }    // 1, 2, 3 … in order of creation, per core; never reused
+  const std::string& type() const { return type_; }
+  bool internal() const { return id_.empty(); }
+  bool auto_finalize() const { return auto_finalize_; }
+  bool auto_dismiss() const { return auto_dismiss_; }
+  JobCore& core() const { return core_; }
+  AioContext& context() const { return *context_; }  // where its driver runs
+  const Progress& progress() const { return progress_; }
+  // Told to stop without further ado. Stays true.
+  bool force_cancelled() const { return word_.force_cancelled(); }
+
+  // --- job_mutex held ---
+  JobStatus status() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // How it ends; null while that is open (before kAborting or kConcluded).
+  const JobOutcome* outcome() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Why it is paused or is to pause, in the order given.
+  const std::vector<std::string>& pause_reasons() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
+ private:
+  friend class JobContext;
+  friend class JobOps;  // src/job: all that happens to a job
+  friend class JobRef;
+
+  // How the job's coroutine is suspended where the job itself (not some I/O) has to wake it.
+  enum class Suspension : unsigned char {
+    kNone,
+    kStart,  // Run has not been entered
+    kYield,  // in a sleep or yield of the driver: look for a pause before resuming it
+    kPlain,  // inside the gate: resume it as it is
+  };
+
+  Job(JobCore& core, uint64_t number, const JobSpec& spec, std::shared_ptr<JobTxn> txn,
+      std::unique_ptr<JobDriver> driver);
+  ~Job();
+
+  // --- Constant after creation ---
+  JobCore& core_;
+  const uint64_t number_;
+  const std::string id_;
+  const std::string type_;
+  const bool auto_finalize_;
+  const bool auto_dismiss_;
+  const std::shared_ptr<AioContext> context_;
+  const std::unique_ptr<JobDriver> driver_;  // its hooks run in context_, the finalisation hooks in the main one
+  const std::unique_ptr<JobContext> face_;   // what the driver sees of this job
+  const std::shared_ptr<JobTxn> txn_;        // its group
+
+  // --- Lock-free ---
+  JobWord word_;
+  std::atomic<uint32_t> references_{0};
+  Progress progress_;
+  struct Item final : WorkItem {
+    Item(const char* name, Function function, Job& j) : WorkItem(name, function), job(j) {}
+    Job& job;
+  };
+  Item resume_item_;   // posted by whoever has taken the word out of idle, parked or not started
+  Item destroy_item_;  // posted by whoever has dropped the last reference
+
+  // --- Guarded by job_mutex ---
+  JobStatus status_ ABSL_GUARDED_BY(job_mutex) = JobStatus::kUndefined;
+  bool registered_ ABSL_GUARDED_BY(job_mutex) = false;  // findable; the core holds a reference
+  bool started_ ABSL_GUARDED_BY(job_mutex) = false;
+  ReadyCapabilities capabilities_ ABSL_GUARDED_BY(job_mutex) = {.complete = false};
+  std::optional<JobOutcome> outcome_ ABSL_GUARDED_BY(job_mutex);
+  std::vector<std::string> pause_reasons_ ABSL_GUARDED_BY(job_mutex);
+  std::shared_ptr<const JobDetails> details_ ABSL_GUARDED_BY(job_mutex);
+  uint64_t last_event_ ABSL_GUARDED_BY(job_mutex) = 0;
+  std::unique_ptr<internal::PendingVerbs> pending_ ABSL_GUARDED_BY(job_mutex);  // made on first use
+
+  // --- Only touched in the job's context (by the owner of the word) ---
+  struct RunRoot final : CoRoot {
+    RunRoot(DoneFunction on_done, Job& j) : CoRoot(on_done), job(j) {}
+    Job& job;
+  };
+  Suspension suspension_ = Suspension::kStart;
+  bool in_hook_ = false;             // inside the driver's Pause or Resume hook: yields do not park
+  bool completing_ = false;          // a Complete hook is in progress
+  bool run_returned_ = false;        // Run has returned (and may wait for that hook)
+  TimePoint wake_at_ = kNoDeadline;  // of the sleep it is suspended in
+  CoHandle suspended_;               // to resume when suspension_ ends
+  RunRoot run_root_;
+  Co<absl::Status> run_;
+  Co<void> gate_;  // what stands between the driver and its next step while it is paused
+  absl::Status run_status_;
+  std::unique_ptr<AioTimer> timer_;  // made on first sleep
+};
+
+// A counted reference to a job. Any thread; copying and dropping never lock, and are legal under job_mutex.
+// The job, and with it its driver, is destroyed in the core's main context. References must not outlive the
+// core.
+class JobRef {
+ public:
+  JobRef() = default;
+  explicit JobRef(Job& job) : job_(&job) { Acquire(); }
+  JobRef(const JobRef& other) : job_(other.job_) { Acquire(); }
+  JobRef(JobRef&& other) noexcept : job_(std::exchange(other.job_, nullptr)) {}
+  JobRef& operator=(JobRef other) noexcept {
+    std::swap(job_, other.job_);
+    return *this;
+  }
+  ~JobRef() {
+    if (job_ != nullptr) Release(job_);
+  }
+
+  Job* get() const { return job_; }
+  Job& operator*() const { return *job_; }
+  Job* operator->() const { return job_; }
+  explicit operator bool() const { return job_ != nullptr; }
+
+ private:
+  friend class JobOps;
+
+  void Acquire() {
+    if (job_ != nullptr) job_->references_.fetch_add(1, std::memory_order_relaxed);
+  }
+  static void Release(Job* job);
+
+  Job* job_ = nullptr;
+};
+
+}  // namespace jobcore::inline JOBCORE_ABI
+
+#endif  // JOBCORE_JOB_COMMON_JOB_H_

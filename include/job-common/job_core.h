@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// JobCore: one independent world of jobs: the mutex, the registry, the events and the main context. Two cores
+// in one process share nothing but, if they are made on the same thread, their main context.
+
+#ifndef JOBCORE_JOB_COMMON_JOB_CORE_H_
+#define JOBCORE_JOB_COMMON_JOB_CORE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/functional/function_ref.h"
+#include "absl/strings/string_view.h"
+#include "job-common/aio_context.h"
+#include "job-common/aio_wait.h"
+#include "job-common/fwd.h"
+#include "job-common/job.h"
+#include "job-common/job_event.h"
+#include "job-common/job_mutex.h"
+#include "job-common/job_txn.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+namespace internal {
+struct ObserverState;
+}
+
+class JobCore {
+ public:
+  enum class MainLoop {
+    // The constructing thread is home of the main context and has to run it: RunMainLoop, a wait, or a foreign
+    // loop that watches main_context().fd(). If it has a context already, that one is shared.
+    kThisThread,
+    // The core has a thread of its own for it; everybody else is a plain thread and parks in waits.
+    kOwnThread,
+  };
+  struct Options {
+    MainLoop main_loop = MainLoop::kThisThread;
+    // Null: a new one with the system's clock and poller. Given: not yet anybody's home, or the caller's.
+    std::shared_ptr<AioContext> main_context;
+    size_t event_capacity = 4096;  // events kept for readers; at least 1
+  };
+
+  JobCore() : JobCore(Options()) {}
+  explicit JobCore(Options options);
+  // On the thread that constructed it, outside of callbacks. Force-cancels and waits for what still runs (use
+  // monitor::Shutdown before, to bound the wait and learn what is open); then passes through every context
+  // that ran its jobs, so that none still touches it. Aborts if a JobRef or an observer is left.
+  ~JobCore();
+  JobCore(const JobCore&) = delete;
+  JobCore& operator=(const JobCore&) = delete;
+
+  AioContext& main_context() const { return *main_context_; }
+  JobMutex& mutex() { return mutex_; }
+  const JobMutex& mutex() const { return mutex_; }
+
+  // kThisThread: runs the main context on its home thread until QuitMainLoop (any thread; a quit that comes
+  // first ends the next run).
+  void RunMainLoop() JOBCORE_EXCLUDES(job_mutex);
+  void QuitMainLoop();
+
+  // Events from `cursor` on, at most `max` (64 at most); advances the cursor.
+  EventPage ReadEvents(EventCursor& cursor, size_t max = 64) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // The number of the newest event: a cursor at this + 1 sees only what comes.
+  uint64_t last_event() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Jobs that monitors can see.
+  size_t job_count() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
+ private:
+  friend class Job;
+  friend class JobLock;
+  friend class JobOps;
+  friend class JobTxnBuilder;
+  friend class JobUnlock;
+
+  // Work whose posting waits until the mutex is free; the context is kept alive across the post.
+  struct Deferred {
+    std::shared_ptr<AioContext> context;
+    WorkItem* item;
+  };
+
+  void Lock() ABSL_NO_THREAD_SAFETY_ANALYSIS;              // the capability is acquired by JobLock
+  void UnlockAndPublish() ABSL_NO_THREAD_SAFETY_ANALYSIS;  // … and released by it
+  void PassThroughContexts() JOBCORE_EXCLUDES(job_mutex);
+
+  // --- Constant after creation ---
+  const MainLoop main_loop_;
+  const std::shared_ptr<AioContext> main_context_;
+  std::shared_ptr<AioHome> home_;  // shared by the cores that this thread has made its home for
+  std::thread own_thread_;         // kOwnThread
+
+  // --- Lock-free ---
+  std::atomic<bool> quit_{false};
+  std::atomic<int64_t> live_jobs_{0};  // Job objects, dismissed ones with references included
+  std::atomic<uint64_t> next_number_{1};
+  JobMutex mutex_;  // job_mutex of this core
+
+  // --- Guarded by job_mutex ---
+  bool closing_ ABSL_GUARDED_BY(job_mutex) = false;  // no new jobs
+  bool changed_ ABSL_GUARDED_BY(job_mutex) = false;  // something waiters may wait for, since Lock
+  size_t open_jobs_ ABSL_GUARDED_BY(job_mutex) = 0;  // registered and not concluded
+  size_t visible_jobs_ ABSL_GUARDED_BY(job_mutex) = 0;
+  TimePoint last_event_time_ ABSL_GUARDED_BY(job_mutex){};
+  absl::btree_map<uint64_t, Job*> jobs_ ABSL_GUARDED_BY(job_mutex);                // by creation number
+  absl::flat_hash_map<absl::string_view, Job*> by_id_ ABSL_GUARDED_BY(job_mutex);  // keys live in the jobs
+  JobEventRing events_ ABSL_GUARDED_BY(job_mutex);
+  std::vector<std::shared_ptr<internal::ObserverState>> observers_ ABSL_GUARDED_BY(job_mutex);
+  absl::InlinedVector<Deferred, 4> deferred_ ABSL_GUARDED_BY(job_mutex);
+  std::vector<std::weak_ptr<AioContext>> contexts_ ABSL_GUARDED_BY(job_mutex);  // of its jobs and observers
+};
+
+// Waiting for jobs: every change of a job of `core` wakes these up. See aio_wait.h; the condition takes its
+// own JobLock.
+inline absl::Status AioWaitWhileUnlocked(JobCore& core, absl::FunctionRef<bool()> condition, WaitOptions options = {})
+    JOBCORE_EXCLUDES(job_mutex) {
+  return AioWaitWhileUnlocked(core.main_context(), condition, options);
+}
+inline Co<absl::Status> AioWaitWhile(JobCore& core, absl::AnyInvocable<bool()> condition, WaitOptions options = {}) {
+  return AioWaitWhile(core.main_context(), std::move(condition), options);
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI
+
+#endif  // JOBCORE_JOB_COMMON_JOB_CORE_H_

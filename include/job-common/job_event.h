@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Events: one per change of a job's status, numbered without gaps in the order in which they happened, kept
+// in a bounded ring. Readers have a cursor each; who falls behind learns how many it has lost and goes on.
+
+#ifndef JOBCORE_JOB_COMMON_JOB_EVENT_H_
+#define JOBCORE_JOB_COMMON_JOB_EVENT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "job-common/clock.h"
+#include "job-common/fwd.h"
+#include "job-common/job_outcome.h"
+#include "job-common/job_status.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+struct JobEvent {
+  uint64_t sequence = 0;  // 1, 2, 3 … per core
+  uint64_t job_number = 0;
+  std::string job_id;
+  JobStatus status = JobStatus::kUndefined;  // the new one
+  // From kAborting on: how the job ends. Decided once, under job_mutex; the same in all later events.
+  std::optional<JobOutcome> outcome;
+  // Monotonic, on the clock of the core's main context; events made in one turn of a loop share one reading.
+  TimePoint time{};
+};
+
+// "created", "running", … and the outcome where there is one, for people.
+std::string ToString(const JobEvent& event);
+
+// Where a reader is. Starts behind everything there is (value-initialised: at the oldest event kept).
+struct EventCursor {
+  uint64_t next = 1;  // sequence number of the next event to read
+};
+
+struct EventPage {
+  std::vector<JobEvent> events;
+  uint64_t lost = 0;  // events between the cursor and the first of these that the ring no longer has
+};
+
+// The ring. No locking of its own: part of a JobCore, under its job_mutex.
+class JobEventRing {
+ public:
+  explicit JobEventRing(size_t capacity) : capacity_(capacity) {}
+
+  // The slot for the next event, numbered; what it held is overwritten (its strings keep their memory).
+  JobEvent& Append();
+  // At most `max` events from `cursor` on, which advances past them.
+  EventPage Read(EventCursor& cursor, size_t max) const;
+  uint64_t last_sequence() const { return last_; }
+
+ private:
+  size_t capacity_;
+  uint64_t last_ = 0;
+  std::vector<JobEvent> slots_;  // event n in slot (n - 1) % capacity; grows to capacity
+};
+
+}  // namespace jobcore::inline JOBCORE_ABI
+
+#endif  // JOBCORE_JOB_COMMON_JOB_EVENT_H_

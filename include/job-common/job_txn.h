@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// JobTxn: a group of jobs that succeed together or fail together. Every job is in exactly one; a job created
+// without a group has its own.
+//
+//   JobTxnBuilder group(core);
+//   JobRef a = *CreateJob(core, {.id = "a", .group = &group}, …);
+//   JobRef b = *CreateJob(core, {.id = "b", .group = &group}, …);
+//   RETURN_IF_ERROR(group.Seal());                   // no more members; only now can the group converge
+//   StartJob(*a); StartJob(*b);
+//
+// Two phases, in the main context, one actor per group, members in order of creation, newest first:
+//
+//   all Runs succeeded ──> WAITING ──> PENDING ──(finalize)──> every Prepare ──┐
+//                                                                              ├─ the cut ─> every Commit, Clean
+//   any failure, any cancel before the cut ──> ABORTING ───────────────────────┴──────────> every Abort, Clean
+//
+// The cut is one critical section after the last Prepare. Before it, a cancel or a failing Prepare turns the
+// group to abort; after it, cancel is refused. A failing or cancelled member cancels all others at once;
+// members that were never started complete without being started.
+
+#ifndef JOBCORE_JOB_COMMON_JOB_TXN_H_
+#define JOBCORE_JOB_COMMON_JOB_TXN_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "job-common/fwd.h"
+#include "job-common/job_mutex.h"
+#include "job-common/verb_reply.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+class JobTxn {
+ public:
+  enum class Phase : unsigned char {
+    kOpen,        // members may join
+    kSealed,      // members run, and finish
+    kFinalizing,  // the finaliser has been posted, or runs; until the cut the group may still abort
+    kCommitting,  // past the cut
+    kDone,        // all members have concluded
+  };
+
+  JobTxn(JobCore& core, uint64_t number) : core_(core), number_(number) {}
+  JobTxn(const JobTxn&) = delete;
+  JobTxn& operator=(const JobTxn&) = delete;
+
+  uint64_t number() const { return number_; }  // from the same sequence as the numbers of jobs
+
+ private:
+  friend class JobOps;
+  friend class JobTxnBuilder;
+
+  // --- Constant after creation ---
+  JobCore& core_;
+  const uint64_t number_;
+
+  // --- Guarded by job_mutex ---
+  Phase phase_ ABSL_GUARDED_BY(job_mutex) = Phase::kOpen;
+  bool aborting_ ABSL_GUARDED_BY(job_mutex) = false;
+  std::string abort_reason_ ABSL_GUARDED_BY(job_mutex);   // for those who come too late
+  size_t unfinished_ ABSL_GUARDED_BY(job_mutex) = 0;      // members whose Run has not ended
+  std::vector<Job*> members_ ABSL_GUARDED_BY(job_mutex);  // in order of joining; empty when done
+  std::vector<VerbReply> finalize_replies_ ABSL_GUARDED_BY(job_mutex);
+};
+
+// Builds a group; a handle, whose state lives in the group. Any thread; several threads may create members
+// through one builder at the same time (but not move or destroy it meanwhile).
+class JobTxnBuilder {
+ public:
+  explicit JobTxnBuilder(JobCore& core);
+  // Unsealed: aborts the group, in the main context soon after. Legal under job_mutex.
+  ~JobTxnBuilder();
+  JobTxnBuilder(JobTxnBuilder&&) = default;
+  JobTxnBuilder& operator=(JobTxnBuilder&&) = delete;
+
+  // The group is complete. Aborted, with the reason, if it has failed or been cancelled meanwhile: its members
+  // are then being wound up. FailedPrecondition if it was sealed before.
+  absl::Status Seal() JOBCORE_EXCLUDES(job_mutex);
+
+ private:
+  friend class JobOps;
+  std::shared_ptr<JobTxn> txn_;  // null: moved from
+  bool sealed_ = false;
+};
+
+}  // namespace jobcore::inline JOBCORE_ABI
+
+#endif  // JOBCORE_JOB_COMMON_JOB_TXN_H_

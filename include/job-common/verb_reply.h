@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// VerbReply: the answer to a verb that is accepted now and carried out later (complete, finalize).
+
+#ifndef JOBCORE_JOB_COMMON_VERB_REPLY_H_
+#define JOBCORE_JOB_COMMON_VERB_REPLY_H_
+
+#include <memory>
+#include <utility>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "job-common/aio_context.h"
+#include "job-common/fwd.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+// Called exactly once if the verb was accepted, as a callback of the context given; never if the verb was
+// refused (it returned an error).
+class VerbReply {
+ public:
+  VerbReply() = default;  // nobody wants to know
+  VerbReply(AioContext& context, absl::AnyInvocable<void(absl::Status)> callback)
+      : context_(context.shared_from_this()), callback_(std::move(callback)) {}
+
+  // Any thread, with or without job_mutex; once.
+  void Send(absl::Status status) && {
+    if (context_ == nullptr) return;
+    const std::shared_ptr<AioContext> context = std::move(context_);  // until Post has returned
+    context->Post("verb reply", [callback = std::move(callback_), status = std::move(status)]() mutable {
+      callback(std::move(status));
+    });
+  }
+
+ private:
+  std::shared_ptr<AioContext> context_;
+  absl::AnyInvocable<void(absl::Status)> callback_;
+};
+
+}  // namespace jobcore::inline JOBCORE_ABI
+
+#endif  // JOBCORE_JOB_COMMON_VERB_REPLY_H_

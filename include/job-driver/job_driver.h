@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// JobDriver: what the code that *is* a job implements. No hook is ever called under job_mutex, and none is
+// called twice at the same time.
+//
+//   in the job's context                        in the core's main context, after Run has ended
+//   ------------------------------------        ------------------------------------------------------------
+//   Run       once, if the job is started       Prepare  once at most, if every Run of the group succeeded
+//   Pause     before the job parks              Commit   } exactly one of the two, once; Abort also for jobs
+//   Resume    after it, as often as Pause       Abort    } that were never started or whose Prepare was not
+//   Cancel    a notification                               called (it undoes Run, and Prepare if that ran)
+//   Complete  on request, while ready           Clean    once, always, after Commit or Abort
+//
+// Hooks are coroutines, so they may wait. Those not overridden cost nothing. Exceptions from Run, Pause,
+// Resume, Prepare and Commit fail the job, one from Complete is its answer; from Cancel, Abort and Clean, which
+// cannot fail, they abort the process.
+
+#ifndef JOBCORE_JOB_DRIVER_JOB_DRIVER_H_
+#define JOBCORE_JOB_DRIVER_JOB_DRIVER_H_
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "job-common/coroutine.h"
+#include "job-common/fwd.h"
+#include "job-common/job.h"
+#include "job-common/job_mutex.h"
+#include "job-common/progress.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+enum class CancelMode : unsigned char {
+  kSoft,   // finish early, but consistently, if the job can (ReadyCapabilities::soft_cancel); else as kForce
+  kForce,  // stop now
+};
+
+class JobDriver {
+ public:
+  // In the main context, when the last JobRef has gone; never under job_mutex.
+  virtual ~JobDriver() = default;
+
+  // What kind of job this is: "backup". Read once, at creation.
+  virtual std::string_view type() const { return "job"; }
+
+  // --- In the job's context ---
+
+  // The work. Ok: it is done, and Prepare/Commit may follow. Must reach a pause point (JobContext::PausePoint,
+  // Sleep, Yield) every few milliseconds, and return soon after one of them has said Cancelled.
+  virtual Co<absl::Status> Run(JobContext& job) = 0;
+
+  // The job is about to park in a pause point: bring what is in flight to an end. Called before, and undone
+  // by Resume after, whether or not the job really parked. Not around a pause that comes before Run.
+  virtual Co<void> Pause(JobContext&) { return {}; }
+  virtual Co<void> Resume(JobContext&) { return {}; }
+
+  // Somebody cancels the job: what is in flight need not succeed any more. At most once per mode; before the
+  // job is woken; not after Run. May come between any two steps of Run.
+  virtual void Cancel(JobContext&, CancelMode) {}
+
+  // Asked to complete while ready: record that, and Enter the job if it yields. Beside Run, while Run is
+  // suspended; not after it. Ok: accepted, and later requests get Ok without another call. A job that is
+  // paused stays paused.
+  virtual Co<absl::Status> Complete(JobContext&) { return {}; }
+
+  // --- In the core's main context ---
+
+  // Everything that can still fail, so that Commit cannot. An error aborts the whole group.
+  virtual Co<absl::Status> Prepare() { return {}; }
+  // Make it so. It should not fail; an error (a rename refused) is reported as this job's failure, but the rest
+  // of the group stays committed: the decision has been taken.
+  virtual Co<absl::Status> Commit() { return {}; }
+  // Leave no trace.
+  virtual Co<void> Abort() { return {}; }
+  // Let go of what must not outlive the job.
+  virtual Co<void> Clean() { return {}; }
+};
+
+// How a job is to be.
+struct JobSpec {
+  // A letter, then letters, digits, '-', '.', '_'; unique among the jobs of the core until the job is dismissed.
+  std::string id = {};
+  AioContext* context = nullptr;   // where Run runs; null: the main context
+  JobTxnBuilder* group = nullptr;  // null: a group of its own
+  bool auto_finalize = true;       // false: the group waits in PENDING for monitor::Finalize
+  bool auto_dismiss = true;        // false: the record stays in CONCLUDED until monitor::Dismiss
+  bool internal = false;           // no id; invisible to monitors and events
+  ProgressUnit unit = ProgressUnit::kBytes;
+};
+
+// Creates a job in state CREATED; it does nothing before StartJob, but can already be paused, cancelled and
+// queried. All or nothing: on error there was never a job, no event tells of one, no hook is called, and the
+// driver is destroyed here.
+// Any thread. InvalidArgument: bad or missing id. AlreadyExists: the id is taken. Aborted: the group has
+// failed. FailedPrecondition: the group is sealed, the core is shutting down.
+absl::StatusOr<JobRef> CreateJob(JobCore& core, JobSpec spec, std::unique_ptr<JobDriver> driver)
+    JOBCORE_EXCLUDES(job_mutex);
+
+// Lets the job run. Its Run is first entered from its context's loop, later. Any thread.
+// FailedPrecondition: not in CREATED (started before, or cancelled, or its group has failed).
+absl::Status StartJob(Job& job) JOBCORE_EXCLUDES(job_mutex);
+
+// For whoever created a job and then fails to set up the rest: the job leaves its group and goes straight to
+// NULL; no hook is called, the others of the group are not affected. Any thread.
+// FailedPrecondition: not in CREATED any more.
+absl::Status AbandonJob(Job& job) JOBCORE_EXCLUDES(job_mutex);
+
+}  // namespace jobcore::inline JOBCORE_ABI
+
+#endif  // JOBCORE_JOB_DRIVER_JOB_DRIVER_H_

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "job-common/aio_wait.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "aio/check.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+namespace {
+
+absl::string_view View(std::string_view s) { return {s.data(), s.size()}; }
+
+absl::Status Expired(const WaitOptions& options) {
+  return absl::DeadlineExceededError(
+      absl::StrCat("wait '", View(options.name), "' did not end by its deadline"));
+}
+
+absl::Status Refused(const WaitOptions& options, absl::string_view why) {
+  return absl::FailedPreconditionError(absl::StrCat("wait '", View(options.name), "' refused: ", why));
+}
+
+class Registration {
+ public:
+  Registration(WaitDomain& domain, WaitDomain::Waiter& waiter) : domain_(domain), waiter_(waiter) {
+    domain_.Add(waiter_);
+  }
+  ~Registration() { domain_.Remove(waiter_); }
+  Registration(const Registration&) = delete;
+  Registration& operator=(const Registration&) = delete;
+
+ private:
+  WaitDomain& domain_;
+  WaitDomain::Waiter& waiter_;
+};
+
+// What is left until the deadline, by the clock of `ctx`. Asked for *before* the condition is evaluated: what
+// counts is whether the condition holds at the deadline or later.
+Nanoseconds TimeLeft(AioContext& ctx, const WaitOptions& options) {
+  if (options.deadline == kNoDeadline) return Nanoseconds::max();
+  return options.deadline - ctx.clock().Now();
+}
+
+// The deadline of a loop that sleeps for at most `left`; it may have another clock.
+TimePoint LoopDeadline(AioContext& loop, Nanoseconds left) {
+  return left == Nanoseconds::max() ? kNoDeadline : SaturatingAdd(loop.clock().Now(), left);
+}
+
+// --- A home thread waits by running its loop ---
+
+class LoopWaiter final : public WaitDomain::Waiter {
+ public:
+  explicit LoopWaiter(AioContext& loop) : loop_(loop) {}
+  void OnKick() override { loop_.Notify(); }
+
+ private:
+  AioContext& loop_;
+};
+
+absl::Status WaitInLoop(AioContext& loop, AioContext& ctx, absl::FunctionRef<bool()> condition,
+                        const WaitOptions& options) JOBCORE_EXCLUDES(job_mutex) {
+  LoopWaiter waiter(loop);
+  LoopWaiter own_waiter(loop);
+  const Registration registration(ctx.wait_domain(), waiter);
+  std::optional<Registration> own_registration;
+  if (&loop != &ctx) own_registration.emplace(loop.wait_domain(), own_waiter);
+
+  for (;;) {
+    const Nanoseconds left = TimeLeft(ctx, options);
+    if (!condition()) return absl::OkStatus();
+    if (left.count() <= 0) return Expired(options);
+    loop.RunOnce(true, LoopDeadline(loop, left));
+  }
+}
+
+// --- A plain thread parks ---
+
+class ParkedWaiter final : public WaitDomain::Waiter {
+ public:
+  void OnKick() override {
+    const std::scoped_lock lock(mutex_);
+    kicked_ = true;
+    kick_.notify_one();
+  }
+
+  // Until the next kick, or one since the last Park; `deadline` is on the system clock.
+  void Park(TimePoint deadline) {
+    std::unique_lock lock(mutex_);
+    const auto kicked = [this] { return kicked_; };
+    if (deadline == kNoDeadline) {
+      kick_.wait(lock, kicked);
+    } else {
+      kick_.wait_until(lock, deadline, kicked);
+    }
+    kicked_ = false;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable kick_;
+  bool kicked_ = false;
+};
+
+absl::Status WaitParked(AioContext& ctx, absl::FunctionRef<bool()> condition,
+                        const WaitOptions& options) {
+  ParkedWaiter waiter;
+  const Registration registration(ctx.wait_domain(), waiter);
+  const bool real_time = &ctx.clock() == &Clock::System();
+  for (;;) {
+    const Nanoseconds left = TimeLeft(ctx, options);
+    if (!condition()) return absl::OkStatus();
+    if (left.count() <= 0) return Expired(options);
+    waiter.Park(real_time ? options.deadline : kNoDeadline);
+  }
+}
+
+// --- A coroutine suspends ---
+
+// On the heap because it may be in the queue of its home context, put there by a kick, when the coroutine
+// goes on or is destroyed.
+class CoWaiter final : public WaitDomain::Waiter, private WorkItem {
+ public:
+  struct Release {
+    void operator()(CoWaiter* waiter) const { waiter->Abandon(); }
+  };
+  using Ptr = std::unique_ptr<CoWaiter, Release>;
+
+  CoWaiter(AioContext& home, AioContext& ctx, absl::AnyInvocable<bool()>& condition,
+           const WaitOptions& options)
+      : WorkItem("AioWaitWhile", &Run),
+        home_(home.shared_from_this()),
+        ctx_(ctx),
+        condition_(condition),
+        options_(options) {
+    if (options_.deadline != kNoDeadline) {
+      timer_.emplace(home, "AioWaitWhile deadline", [this] { Resume(); });
+    }
+    ctx_.wait_domain().Add(*this);
+  }
+
+  // Kicker's thread. Not after Remove, so the last reference to this is gone when the post is done.
+  void OnKick() override {
+    if (!posted_.exchange(true)) home_->Post(*this);
+  }
+
+  // True if the wait is over: then result() is set.
+  bool Finished() {
+    const Nanoseconds left = TimeLeft(ctx_, options_);
+    if (!condition_()) return true;
+    if (left.count() <= 0) {
+      result_ = Expired(options_);
+      return true;
+    }
+    // Armed again at each turn because ctx_ may have another clock than our home.
+    if (timer_) timer_->ArmAt(LoopDeadline(*home_, left));
+    return false;
+  }
+
+  // Separate, because g++-12 copies what is awaited.
+  struct Awaiter {
+    CoWaiter& waiter;
+    bool await_ready() { return waiter.Finished(); }
+    template <typename Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) {
+      waiter.coroutine_ = CoHandle::Of(self);
+    }
+    absl::Status await_resume() { return std::move(waiter.result_); }
+  };
+
+ private:
+  ~CoWaiter() = default;  // see Abandon
+
+  // In the home loop.
+  static void Run(WorkItem& item, Reason reason) {
+    CoWaiter& self = static_cast<CoWaiter&>(item);
+    // Before the condition is read: a kick from now on posts again.
+    self.posted_.exchange(false);
+    if (self.abandoned_) {
+      delete &self;
+    } else if (reason == Reason::kRun) {
+      self.Resume();
+    }
+  }
+
+  void Resume() {
+    if (Finished()) CoHandle(coroutine_).Resume();  // last: the coroutine abandons *this
+  }
+
+  void Abandon() {
+    timer_.reset();
+    ctx_.wait_domain().Remove(*this);  // from here on nobody posts
+    if (posted_) {
+      abandoned_ = true;
+      home_.reset();  // the queue that we are in must not keep its own context alive
+    } else {
+      delete this;
+    }
+  }
+
+  std::shared_ptr<AioContext> home_;
+  AioContext& ctx_;
+  absl::AnyInvocable<bool()>& condition_;  // in the frame of the coroutine
+  const WaitOptions options_;
+  std::optional<AioTimer> timer_;
+  CoHandle coroutine_;
+  absl::Status result_;
+  bool abandoned_ = false;          // home thread only
+  std::atomic<bool> posted_{false};  // in the queue of home_
+};
+
+}  // namespace
+
+absl::Status AioWaitWhileUnlocked(AioContext& ctx, absl::FunctionRef<bool()> condition,
+                                  WaitOptions options) {
+  internal::AssertNoJobMutexHeld("AioWaitWhileUnlocked", std::string(options.name).c_str());
+  if (const char* const callback = AioContext::CurrentCallback()) {
+    return Refused(options, absl::StrCat("called from inside callback '", callback,
+                                         "', and loops do not nest: in a coroutine, "
+                                         "co_await AioWaitWhile instead"));
+  }
+  AioContext* const loop = AioContext::Current();
+  if (loop != nullptr && (loop == &ctx || loop->kind() == AioContext::Kind::kMain)) {
+    return WaitInLoop(*loop, ctx, condition, options);
+  }
+  if (loop == nullptr && ctx.kind() == AioContext::Kind::kMain) {
+    return WaitParked(ctx, condition, options);
+  }
+  return Refused(options,
+                 absl::StrCat(loop == nullptr
+                                  ? "a plain thread"
+                                  : absl::StrCat("the home thread of I/O context '", loop->name(), "'"),
+                              " cannot block for context '", ctx.name(),
+                              "': wait for the main context (the core) in a plain thread, or "
+                              "co_await AioWaitWhile in a coroutine"));
+}
+
+Co<absl::Status> AioWaitWhile(AioContext& ctx, absl::AnyInvocable<bool()> condition,
+                              WaitOptions options) {
+  AioContext* const home = AioContext::Current();
+  if (home == nullptr) {
+    co_return Refused(options, "this thread is home of no context: use AioWaitWhileUnlocked");
+  }
+  if (!condition()) co_return absl::OkStatus();
+  const CoWaiter::Ptr waiter(new CoWaiter(*home, ctx, condition, options));
+  co_return co_await CoWaiter::Awaiter{*waiter};
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "job-common/iothread.h"
+
+#include <pthread.h>
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "aio/check.h"
+#include "job-common/job_mutex.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+namespace {
+
+AioContext::Options ContextOptions(std::string name, IOThread::Options& options) {
+  return {.name = std::move(name),
+          .kind = AioContext::Kind::kIOThread,
+          .clock = options.clock,
+          .poller = std::move(options.poller),
+          .poll_max = options.poll_max};
+}
+
+}  // namespace
+
+IOThread::IOThread(std::string name, Options options)
+    : context_(AioContext::Create(ContextOptions(std::move(name), options))) {
+  if (!options.start_thread) return;
+  // The promise goes with the thread: destroyed here, it might still be in use there.
+  std::promise<void> running;
+  std::future<void> is_running = running.get_future();
+  thread_ = std::thread(&IOThread::Run, this, std::move(running));
+  is_running.wait();
+}
+
+IOThread::~IOThread() {
+  if (const absl::Status status = Stop(); !status.ok()) {
+    internal::Die(absl::StrCat("~IOThread: ", status.message()));
+  }
+}
+
+void IOThread::Run(std::promise<void> running) {
+  pthread_setname_np(pthread_self(), name().substr(0, 15).c_str());
+  const AioHome home(*context_);
+  running.set_value();
+  while (running_) context_->RunOnce(true);
+  context_->Close();
+}
+
+absl::Status IOThread::Stop() {
+  internal::AssertNoJobMutexHeld("IOThread::Stop", name().c_str());
+  if (stopped_) return absl::OkStatus();
+  if (thread_.joinable() && context_->IsHome()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("I/O thread '", name(), "' cannot stop itself: stop it from another thread"));
+  }
+  if (const int users = context_->users(); users != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("I/O thread '", name(), "' is in use by ", users, " job(s)"));
+  }
+  stopped_ = true;
+  if (!thread_.joinable()) {
+    context_->closed_.store(true, std::memory_order_release);
+    return absl::OkStatus();
+  }
+  context_->Post("I/O thread stop", [this] { running_ = false; });
+  thread_.join();
+  return absl::OkStatus();
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI

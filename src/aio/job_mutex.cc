@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "job-common/job_mutex.h"
+
+#include "absl/strings/str_cat.h"
+#include "aio/check.h"
+#include "aio/cpu_relax.h"
+#include "job-common/sched_point.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+namespace {
+
+// Long enough for a typical critical section to end, much shorter than parking.
+constexpr int kSpins = 200;
+
+constinit thread_local const JobMutex* held = nullptr;
+
+}  // namespace
+
+void JobMutex::Lock() {
+  if (held != nullptr) [[unlikely]] {
+    internal::Die(held == this
+                      ? "JobMutex::Lock: job_mutex is not recursive, and this thread holds it"
+                      : "JobMutex::Lock: this thread holds the job_mutex of another JobCore");
+  }
+  // Relaxed is enough for waiters_: it only decides who goes first.
+  if (waiters_.load(std::memory_order_relaxed) != 0 || !mutex_.try_lock()) [[unlikely]] {
+    LockSlow();
+  }
+  held = this;
+  if (retired_.load(std::memory_order_relaxed)) [[unlikely]] {
+    internal::Die("JobMutex::Lock: its JobCore is being destroyed");
+  }
+}
+
+void JobMutex::LockSlow() {
+  for (int i = 0; i < kSpins && waiters_.load(std::memory_order_relaxed) == 0; ++i) {
+    internal::CpuRelax();
+    if (mutex_.try_lock()) return;
+  }
+  waiters_.fetch_add(1, std::memory_order_relaxed);
+  SchedPoint("job_mutex.waiting");
+  gate_.lock();  // those who come later line up here, and one at a time competes for the mutex
+  mutex_.lock();
+  gate_.unlock();
+  waiters_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void JobMutex::Unlock() {
+  AssertHeld("JobMutex::Unlock");
+  held = nullptr;
+  mutex_.unlock();
+}
+
+bool JobMutex::HeldByThisThread() const { return held == this; }
+
+void JobMutex::DieNotHeld(const char* caller) const {
+  internal::Die(absl::StrCat(caller, held == nullptr
+                                         ? ": job_mutex is not held by this thread"
+                                         : ": this thread holds the job_mutex of another JobCore"));
+}
+
+namespace internal {
+
+const JobMutex* HeldJobMutex() { return held; }
+
+void AssertNoJobMutexHeld(const char* where, const char* what) {
+  if (held != nullptr) [[unlikely]] {
+    Die(absl::StrCat("job_mutex is held where it must not be: ", where, ": ", what));
+  }
+}
+
+}  // namespace internal
+}  // namespace jobcore::inline JOBCORE_ABI

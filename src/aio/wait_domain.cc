@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "job-common/wait_domain.h"
+
+#include "aio/check.h"
+#include "job-common/sched_point.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+WaitDomain::~WaitDomain() {
+  if (first_ != nullptr) internal::Die("WaitDomain: destroyed while somebody waits in it");
+}
+
+void WaitDomain::Kick() {
+  internal::AssertNoJobMutexHeld("WaitDomain", "Kick");
+  SchedPoint("wait_domain.kick.changed");
+  epoch_.fetch_add(1, std::memory_order_seq_cst);
+  SchedPoint("wait_domain.kick.epoch");
+  if (waiters_.load(std::memory_order_seq_cst) == 0) return;
+  const std::scoped_lock lock(mutex_);
+  for (Waiter* waiter = first_; waiter != nullptr; waiter = waiter->next_) waiter->OnKick();
+}
+
+void WaitDomain::Add(Waiter& waiter) {
+  {
+    const std::scoped_lock lock(mutex_);
+    waiter.prev_ = nullptr;
+    waiter.next_ = first_;
+    if (first_ != nullptr) first_->prev_ = &waiter;
+    first_ = &waiter;
+  }
+  waiters_.fetch_add(1, std::memory_order_seq_cst);
+  SchedPoint("wait_domain.add.counted");
+  // Either this reads the epoch of a kick, and with it what the kicker changed before; or the kicker reads
+  // our number and finds us in the list.
+  (void)epoch_.load(std::memory_order_seq_cst);
+}
+
+void WaitDomain::Remove(Waiter& waiter) {
+  const std::scoped_lock lock(mutex_);
+  (waiter.prev_ != nullptr ? waiter.prev_->next_ : first_) = waiter.next_;
+  if (waiter.next_ != nullptr) waiter.next_->prev_ = waiter.prev_;
+  waiters_.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI

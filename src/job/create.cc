@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a job comes into being, and gets going.
+
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "job-driver/job_driver.h"
+#include "job/job_ops.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+namespace {
+
+bool IsWellFormedId(std::string_view id) {
+  if (id.empty() || !absl::ascii_isalpha(static_cast<unsigned char>(id.front()))) return false;
+  for (const char c : id) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '-' && c != '.' && c != '_') return false;
+  }
+  return true;
+}
+
+// The reference's rules, in its order, with its texts.
+absl::Status CheckId(const JobSpec& spec) {
+  if (spec.internal) {
+    if (spec.id.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError("Cannot specify job ID for internal job");
+  }
+  if (spec.id.empty()) return absl::InvalidArgumentError("An explicit job ID is required");
+  if (!IsWellFormedId(spec.id)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "Invalid job ID '", spec.id, "'; it must be a letter followed by letters, digits, '-', '.' or '_'"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<JobRef> CreateJob(JobCore& core, JobSpec spec, std::unique_ptr<JobDriver> driver) {
+  if (driver == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("Job '", spec.id, "' was given no driver"));
+  }
+  if (absl::Status status = CheckId(spec); !status.ok()) return status;
+  return JobOps::Create(core, spec, std::move(driver));
+}
+
+absl::StatusOr<JobRef> JobOps::Create(JobCore& core, const JobSpec& spec, std::unique_ptr<JobDriver> driver) {
+  if (spec.group != nullptr && &spec.group->txn_->core_ != &core) {
+    return absl::InvalidArgumentError(absl::StrCat("Job '", spec.id, "' and its group belong to different cores"));
+  }
+  const uint64_t number = core.next_number_.fetch_add(1, std::memory_order_relaxed);
+  std::shared_ptr<JobTxn> txn = spec.group != nullptr ? spec.group->txn_ : std::make_shared<JobTxn>(core, number);
+  // Everything is allocated before the mutex is taken, and destroyed after it is free.
+  std::unique_ptr<Job, void (*)(Job*)> job(new Job(core, number, spec, std::move(txn), std::move(driver)),
+                                           [](Job* j) { delete j; });
+  {
+    JobLock lock(core);
+    if (absl::Status status = Register(*job); !status.ok()) return status;
+    return JobRef(*job.release());
+  }
+}
+
+absl::Status JobOps::Register(Job& job) {
+  JobCore& core = job.core_;
+  JobTxn& txn = *job.txn_;
+  if (core.closing_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("Job '", job.id_, "' cannot be created: the core is shutting down"));
+  }
+  if (!job.internal() && core.by_id_.contains(Absl(job.id_))) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("Job ID '", job.id_, "' already in use; it is free once that job has been dismissed"));
+  }
+  if (txn.aborting_) {
+    return absl::AbortedError(
+        absl::StrCat("Job '", job.id_, "' cannot join its group, which has failed: ", txn.abort_reason_));
+  }
+  if (txn.phase_ != JobTxn::Phase::kOpen) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("Job '", job.id_, "' cannot join its group, which is sealed; create members before Seal"));
+  }
+  AddRef(job);  // the registry's
+  core.jobs_.emplace_hint(core.jobs_.end(), job.number_, &job);
+  if (!job.internal()) {
+    core.by_id_.emplace(Absl(job.id_), &job);
+    ++core.visible_jobs_;
+  }
+  ++core.open_jobs_;
+  AddMember(txn, job);
+  if (txn.number() == job.number_) txn.phase_ = JobTxn::Phase::kSealed;  // a group of its own
+  job.context_->AddUser();
+  NoteContext(core, job.context_);
+  SetStatus(job, JobStatus::kCreated);
+  return absl::OkStatus();
+}
+
+absl::Status StartJob(Job& job) {
+  JobLock lock(job.core());
+  return JobOps::Start(job);
+}
+
+absl::Status JobOps::Start(Job& job) {
+  if (job.status_ != JobStatus::kCreated) {
+    return absl::FailedPreconditionError(absl::StrCat("Job '", job.id_, "' in state '",
+                                                      Absl(JobStatusName(job.status_)),
+                                                      "' cannot be started; only a created job can"));
+  }
+  job.started_ = true;
+  job.word_.Start();
+  SetStatus(job, JobStatus::kRunning);
+  DeferResume(job);
+  return absl::OkStatus();
+}
+
+absl::Status AbandonJob(Job& job) {
+  JobLock lock(job.core());
+  return JobOps::Abandon(job);
+}
+
+absl::Status JobOps::Abandon(Job& job) {
+  if (job.status_ != JobStatus::kCreated) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "Job '", job.id_, "' in state '", Absl(JobStatusName(job.status_)), "' cannot be abandoned; cancel it"));
+  }
+  const JobRef keep(job);
+  LeaveContext(job);
+  RemoveMember(*job.txn_, job);
+  job.outcome_ = JobOutcome::Cancelled("abandoned before it was started");
+  Unregister(job);
+  MaybeConverge(*job.txn_);
+  return absl::OkStatus();
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI

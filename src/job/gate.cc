@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where a job stops: pause points, sleeps, yields, and the gate that stands between the driver and its next
+// step while the job is to be paused. All in the job's context.
+
+#include <exception>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "aio/check.h"
+#include "job/job_ops.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+// Parks the job, unless it need not park any more.
+class JobOps::ParkAwaiter {
+ public:
+  explicit ParkAwaiter(Job& job) : job_(job) {}
+  bool await_ready() const noexcept { return false; }
+  template <typename Promise>
+  bool await_suspend(std::coroutine_handle<Promise> self) {
+    return Park(CoHandle::Of(self));
+  }
+  void await_resume() const noexcept {}
+
+ private:
+  bool Park(CoHandle self) {
+    JobLock lock(job_.core_);
+    if (!job_.word_.must_park()) return false;
+    job_.suspended_ = self;
+    job_.suspension_ = Job::Suspension::kPlain;
+    SetStatus(job_, Parked(job_.status_));
+    job_.word_.Park();
+    return true;
+  }
+  Job& job_;
+};
+
+// Suspends until anything at all wakes the job. True: its sleep is over (it was woken, or time is up).
+class JobOps::IdleAwaiter {
+ public:
+  IdleAwaiter(Job& job, TimePoint deadline) : job_(job), deadline_(deadline) {}
+  bool await_ready() const noexcept { return false; }
+  template <typename Promise>
+  bool await_suspend(std::coroutine_handle<Promise> self) {
+    return TrySuspend(job_, CoHandle::Of(self), Job::Suspension::kPlain, deadline_);
+  }
+  bool await_resume() const {
+    const bool woken = job_.word_.ConsumeWoken();
+    return woken || (deadline_ != kNoDeadline && job_.context_->clock().Now() >= deadline_);
+  }
+
+ private:
+  Job& job_;
+  const TimePoint deadline_;
+};
+
+Co<void> JobOps::Gate(Job& job, bool with_hooks) {
+  if (with_hooks) {
+    job.in_hook_ = true;
+    co_await job.driver_->Pause(*job.face_);
+    job.in_hook_ = false;
+  }
+  while (job.word_.must_park()) co_await ParkAwaiter(job);
+  if (with_hooks) {
+    job.in_hook_ = true;
+    co_await job.driver_->Resume(*job.face_);
+    job.in_hook_ = false;
+  }
+}
+
+// A sleep that a pause has cut into: parks, then sleeps what is left of it, as often as it takes.
+Co<void> JobOps::SleepOn(Job& job, TimePoint deadline, bool slept) {
+  for (;;) {
+    if (job.word_.must_park()) {
+      co_await Gate(job, /*with_hooks=*/true);
+      continue;
+    }
+    if (slept || job.word_.force_cancelled()) co_return;
+    slept = co_await IdleAwaiter(job, deadline);
+  }
+}
+
+bool JobOps::SuspendAtPausePoint(Job& job, CoHandle self) {
+  if (self.root != &job.run_root_) {
+    internal::Die(absl::StrCat("job '", job.id_,
+                               "': a pause point in a coroutine that Run does not await; put it into Run itself"));
+  }
+  if (!job.word_.must_park() || job.in_hook_) return false;
+  job.gate_ = Gate(job, /*with_hooks=*/true);
+  job.gate_.StartWithin(*self.root, self.handle);
+  return true;
+}
+
+bool JobOps::SuspendForSleep(Job& job, CoHandle self, TimePoint deadline) {
+  if (self.root != &job.run_root_) {
+    internal::Die(absl::StrCat("job '", job.id_,
+                               "': a sleep or yield in a coroutine that Run does not await; put it into Run itself"));
+  }
+  for (;;) {
+    if (job.word_.force_cancelled() || job.word_.ConsumeWoken()) return false;
+    if (job.word_.must_park() && !job.in_hook_) {
+      job.gate_ = SleepOn(job, deadline, /*slept=*/false);
+      job.gate_.StartWithin(*self.root, self.handle);
+      return true;
+    }
+    const auto how = job.in_hook_ ? Job::Suspension::kPlain : Job::Suspension::kYield;
+    if (TrySuspend(job, self, how, deadline)) return true;
+  }
+}
+
+// Makes the job idle until `deadline`. False: a request or a wake-up came first, nothing has changed.
+bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint deadline) {
+  job.suspended_ = self;
+  job.suspension_ = how;
+  job.wake_at_ = deadline;
+  if (deadline == TimePoint::min()) {  // only to the end of the queue: the word stays running
+    PostResume(job);
+    return true;
+  }
+  if (deadline != kNoDeadline) {
+    if (job.timer_ == nullptr) {
+      job.timer_ = std::make_unique<AioTimer>(*job.context_, "sleep of a job", [&job] {
+        // Whoever takes the word resumes the job: if somebody else has, its resumption is on the way.
+        if (!job.word_.TakeByTimer()) return;
+        const JobRef keep(job);
+        Dispatch(job, /*timer_fired=*/true);
+      });
+    }
+    job.timer_->ArmAt(deadline);
+  }
+  if (job.word_.TryIdle(job.in_hook_)) return true;
+  if (deadline != kNoDeadline) job.timer_->Disarm();
+  job.suspension_ = Job::Suspension::kNone;
+  return false;
+}
+
+void JobOps::ResumeSleeper(Job& job, bool timer_fired) {
+  const bool slept = job.word_.ConsumeWoken() || timer_fired || job.word_.force_cancelled() ||
+                     job.wake_at_ == TimePoint::min() ||
+                     (job.wake_at_ != kNoDeadline && job.context_->clock().Now() >= job.wake_at_);
+  if (slept && !job.word_.must_park()) {
+    job.suspended_.Resume();
+    return;
+  }
+  job.gate_ = SleepOn(job, job.wake_at_, slept);
+  job.gate_.StartWithin(*job.suspended_.root, job.suspended_.handle);
+}
+
+absl::Status JobOps::LeaveGate(Job& job) {
+  if (!job.gate_.trivial() && job.gate_.done()) {
+    Co<void> gate = std::move(job.gate_);
+    job.in_hook_ = false;  // a hook that threw has left it set
+    gate.Take();           // rethrows that into Run
+  }
+  if (job.word_.force_cancelled()) return absl::CancelledError(absl::StrCat("job '", job.id_, "' was cancelled"));
+  return absl::OkStatus();
+}
+
+void JobOps::Enter(Job& job) {
+  if (job.word_.TakeByEnter()) PostResume(job);
+}
+
+// --- job-driver/job_context.h ---
+
+bool JobContext::PausePointAwaiter::Suspend(CoHandle self) { return JobOps::SuspendAtPausePoint(job_, self); }
+absl::Status JobContext::PausePointAwaiter::Result() const { return JobOps::LeaveGate(job_); }
+
+bool JobContext::SleepAwaiter::Suspend(CoHandle self) { return JobOps::SuspendForSleep(job_, self, deadline_); }
+absl::Status JobContext::SleepAwaiter::await_resume() const { return JobOps::LeaveGate(job_); }
+
+void JobContext::Ready(ReadyCapabilities capabilities) {
+  JobLock lock(job_.core());
+  JobOps::Ready(job_, capabilities);
+}
+
+void JobContext::PublishDetails(JobDetails details) {
+  auto shared = std::make_shared<const JobDetails>(std::move(details));
+  // The old ones, swapped out, are freed after the mutex.
+  JobLock lock(job_.core());
+  JobOps::PublishDetails(job_, shared);
+}
+
+void Enter(Job& job) { JobOps::Enter(job); }
+
+}  // namespace jobcore::inline JOBCORE_ABI

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Groups: how members come to an end together. Exactly one actor, Finalise, takes a group from PENDING or
+// ABORTING to its end; which critical section posts it is decided by the group's phase.
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "aio/check.h"
+#include "job-common/job_txn.h"
+#include "job/job_ops.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+JobTxnBuilder::JobTxnBuilder(JobCore& core)
+    : txn_(std::make_shared<JobTxn>(core, core.next_number_.fetch_add(1, std::memory_order_relaxed))) {}
+
+JobTxnBuilder::~JobTxnBuilder() {
+  if (txn_ == nullptr || sealed_) return;
+  // Posted, because this may run under job_mutex.
+  JobCore& core = txn_->core_;
+  core.main_context().Post("abort of an unsealed group", [txn = std::move(txn_)] {
+    JobLock lock(txn->core_);
+    JobOps::AbortUnsealed(*txn);
+  });
+}
+
+absl::Status JobTxnBuilder::Seal() {
+  JobLock lock(txn_->core_);
+  sealed_ = true;
+  return JobOps::Seal(*txn_);
+}
+
+absl::Status JobOps::Seal(JobTxn& txn) {
+  if (txn.aborting_) {
+    return absl::AbortedError(absl::StrCat("the group has failed before it was sealed: ", txn.abort_reason_));
+  }
+  if (txn.phase_ != JobTxn::Phase::kOpen) return absl::FailedPreconditionError("the group was sealed before");
+  txn.phase_ = JobTxn::Phase::kSealed;
+  MaybeConverge(txn);
+  return absl::OkStatus();
+}
+
+void JobOps::AbortUnsealed(JobTxn& txn) {
+  if (txn.phase_ != JobTxn::Phase::kOpen) return;
+  AbortGroup(txn, "the group was given up before it was sealed");
+}
+
+void JobOps::AddMember(JobTxn& txn, Job& job) {
+  txn.members_.push_back(&job);
+  ++txn.unfinished_;
+}
+
+void JobOps::RemoveMember(JobTxn& txn, Job& job) { std::erase(txn.members_, &job); }
+
+void JobOps::AbortGroup(JobTxn& txn, std::string reason) {
+  if (std::exchange(txn.aborting_, true)) return;
+  if (txn.phase_ >= JobTxn::Phase::kCommitting) internal::Die("a group was aborted after its cut");
+  txn.abort_reason_ = std::move(reason);
+  for (auto member = txn.members_.rbegin(); member != txn.members_.rend(); ++member) AbortMember(**member);
+  MaybeConverge(txn);
+}
+
+void JobOps::AbortMember(Job& job) {
+  switch (job.status_) {
+    case JobStatus::kCreated:  // completes without ever having run
+      LeaveContext(job);
+      job.outcome_ = JobOutcome::Cancelled("cancelled before it was started");
+      SetStatus(job, JobStatus::kAborting);
+      return;
+    case JobStatus::kRunning:
+    case JobStatus::kPaused:
+    case JobStatus::kReady:
+    case JobStatus::kStandby:
+      ForceCancelRunning(job);
+      return;
+    case JobStatus::kWaiting:
+    case JobStatus::kPending:
+      job.outcome_ = JobOutcome::Cancelled("cancelled after it had finished");
+      SetStatus(job, JobStatus::kAborting);
+      return;
+    default:  // the member that failed, or one that had been abandoned
+      return;
+  }
+}
+
+void JobOps::MaybeConverge(JobTxn& txn) {
+  if (txn.unfinished_ != 0 || txn.phase_ > JobTxn::Phase::kSealed) return;
+  if (txn.aborting_) {
+    PostFinaliser(txn);
+    return;
+  }
+  if (txn.phase_ == JobTxn::Phase::kOpen) return;
+  bool manual = false;
+  for (auto member = txn.members_.rbegin(); member != txn.members_.rend(); ++member) {
+    SetStatus(**member, JobStatus::kPending);
+    manual |= !(*member)->auto_finalize_;
+  }
+  if (!manual) PostFinaliser(txn);
+}
+
+struct JobOps::FinaliserItem final : WorkItem {
+  explicit FinaliserItem(std::shared_ptr<JobTxn> t) : WorkItem("finalisation of a group", &Invoke), txn(std::move(t)) {}
+  static void Invoke(WorkItem& self, Reason reason) {
+    const std::unique_ptr<FinaliserItem> item(static_cast<FinaliserItem*>(&self));
+    if (reason == Reason::kRun) Spawn("finalisation of a group", Finalise(std::move(item->txn)));
+  }
+  std::shared_ptr<JobTxn> txn;
+};
+
+void JobOps::PostFinaliser(JobTxn& txn) {
+  txn.phase_ = JobTxn::Phase::kFinalizing;
+  NoteChange(txn.core_);
+  if (txn.members_.empty()) {
+    txn.phase_ = JobTxn::Phase::kDone;
+    return;
+  }
+  Defer(txn.core_, txn.core_.main_context_, *new FinaliserItem(txn.members_.front()->txn_));
+}
+
+Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
+  JobCore& core = txn->core_;
+  std::vector<JobRef> members;  // newest first; fixed from here on
+  bool commit;
+  {
+    JobLock lock(core);
+    for (auto member = txn->members_.rbegin(); member != txn->members_.rend(); ++member) members.emplace_back(**member);
+    commit = !txn->aborting_;
+  }
+
+  // Phase one: all Prepare, until one fails or somebody cancels.
+  for (size_t i = 0; commit && i < members.size(); ++i) {
+    Job& job = *members[i];
+    absl::Status status;
+    try {
+      status = co_await job.driver_->Prepare();
+    } catch (...) {
+      status = StatusFromException("Prepare");
+    }
+    JobLock lock(core);
+    if (!status.ok() && !txn->aborting_) {
+      job.outcome_ = JobOutcome::Failed(status);
+      SetStatus(job, JobStatus::kAborting);
+      AbortGroup(*txn, absl::StrCat("job '", job.id_, "' ", job.outcome_->ToString()));
+    }
+    commit = !txn->aborting_;
+  }
+
+  {  // The cut.
+    JobLock lock(core);
+    commit = !txn->aborting_;
+    txn->phase_ = JobTxn::Phase::kCommitting;
+  }
+
+  // Phase two: all Commit, or all Abort.
+  for (const JobRef& job : members) {
+    absl::Status status;
+    if (commit) {
+      try {
+        status = co_await job->driver_->Commit();
+      } catch (...) {
+        status = StatusFromException("Commit");
+      }
+    } else {
+      co_await job->driver_->Abort();
+    }
+    co_await job->driver_->Clean();
+
+    JobLock lock(core);
+    if (!status.ok()) {
+      job->outcome_ = JobOutcome::Failed(status);
+      SetStatus(*job, JobStatus::kAborting);
+    }
+    if (!job->outcome_.has_value()) job->outcome_ = JobOutcome::Succeeded();
+    SetStatus(*job, JobStatus::kConcluded);
+    // One that was never started has no record worth keeping (as in the reference).
+    if (job->auto_dismiss_ || !job->started_) Unregister(*job);
+  }
+
+  std::vector<VerbReply> replies;
+  std::string reason;
+  {
+    JobLock lock(core);
+    txn->phase_ = JobTxn::Phase::kDone;
+    txn->members_.clear();
+    replies.swap(txn->finalize_replies_);
+    reason = txn->abort_reason_;
+  }
+  for (VerbReply& reply : replies) std::move(reply).Send(commit ? absl::OkStatus() : absl::AbortedError(reason));
+}
+
+bool JobOps::AwaitsFinalize(const Job& job) {
+  return job.status_ == JobStatus::kPending && job.txn_->phase_ == JobTxn::Phase::kSealed;
+}
+
+bool JobOps::GoesOnByItself(const Job& job) {
+  switch (job.status_) {
+    case JobStatus::kRunning:
+    case JobStatus::kAborting:
+      return true;
+    case JobStatus::kPending:
+      return !AwaitsFinalize(job);
+    default:
+      return false;
+  }
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI

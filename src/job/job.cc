@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "job-common/job.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "aio/check.h"
+#include "job/job_ops.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+Job::Job(JobCore& core, uint64_t number, const JobSpec& spec, std::shared_ptr<JobTxn> txn,
+         std::unique_ptr<JobDriver> driver)
+    : core_(core),
+      number_(number),
+      id_(spec.id),
+      type_(driver->type()),
+      auto_finalize_(spec.auto_finalize),
+      auto_dismiss_(spec.auto_dismiss),
+      context_((spec.context != nullptr ? *spec.context : core.main_context()).shared_from_this()),
+      driver_(std::move(driver)),
+      face_(std::make_unique<JobContext>(*this)),
+      txn_(std::move(txn)),
+      progress_(spec.unit),
+      resume_item_("job", &JobOps::ResumeJob, *this),
+      destroy_item_("end of job", &JobOps::DestroyJob, *this),
+      run_root_(&JobOps::RunReturned, *this) {
+  core_.live_jobs_.fetch_add(1, std::memory_order_relaxed);
+}
+
+Job::~Job() { core_.live_jobs_.fetch_sub(1, std::memory_order_release); }
+
+JobStatus Job::status() const {
+  core_.mutex_.AssertHeld("Job::status");
+  return status_;
+}
+
+const JobOutcome* Job::outcome() const {
+  core_.mutex_.AssertHeld("Job::outcome");
+  return outcome_.has_value() ? &*outcome_ : nullptr;
+}
+
+const std::vector<std::string>& Job::pause_reasons() const {
+  core_.mutex_.AssertHeld("Job::pause_reasons");
+  return pause_reasons_;
+}
+
+void JobRef::Release(Job* job) {
+  if (job->references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  // The job may be gone before Post has returned.
+  const std::shared_ptr<AioContext> main = job->core_.main_context().shared_from_this();
+  main->Post(job->destroy_item_);
+}
+
+void JobOps::DestroyJob(WorkItem& item, WorkItem::Reason) {
+  Job& job = static_cast<Job::Item&>(item).job;
+  const std::shared_ptr<AioContext> main = job.core_.main_context_;
+  delete &job;
+  main->wait_domain().Kick();  // ~JobCore may be waiting for the last one
+}
+
+void JobOps::SetStatus(Job& job, JobStatus to) {
+  JobCore& core = job.core_;
+  const JobStatus from = job.status_;
+  if (!MayTransition(from, to)) {
+    internal::Die(absl::StrCat("job '", job.id_, "' cannot go from ", Absl(JobStatusName(from)), " to ",
+                               Absl(JobStatusName(to))));
+  }
+  job.status_ = to;
+  core.changed_ = true;
+  if (!IsConcluded(from) && IsConcluded(to)) --core.open_jobs_;
+  if (from == to || job.internal()) return;
+
+  // A loop's cached time saves a clock read; it is the current one only inside of a callback.
+  const AioContext* here = AioContext::Current();
+  const bool cached =
+      here != nullptr && AioContext::CurrentCallback() != nullptr && &here->clock() == &core.main_context_->clock();
+  const TimePoint now = cached ? here->now() : core.main_context_->clock().Now();
+  core.last_event_time_ = std::max(core.last_event_time_, now);
+
+  JobEvent& event = core.events_.Append();
+  event.job_number = job.number_;
+  event.job_id = job.id_;
+  event.status = to;
+  event.outcome = job.outcome_;
+  event.time = core.last_event_time_;
+  job.last_event_ = event.sequence;
+  WakeObservers(core);
+}
+
+void JobOps::LeaveContext(Job& job) {
+  job.word_.ClearPause();
+  job.word_.Done();
+  job.pause_reasons_.clear();
+  job.context_->RemoveUser();
+  --job.txn_->unfinished_;
+}
+
+void JobOps::Unregister(Job& job) {
+  JobCore& core = job.core_;
+  const JobRef keep = Adopt(job);  // the registry's reference
+  SetStatus(job, JobStatus::kNull);
+  core.jobs_.erase(job.number_);
+  if (!job.internal()) {
+    core.by_id_.erase(Absl(job.id_));
+    --core.visible_jobs_;
+  }
+}
+
+void JobOps::Defer(JobCore& core, std::shared_ptr<AioContext> context, WorkItem& item) {
+  core.deferred_.push_back({std::move(context), &item});
+}
+
+void JobOps::DeferResume(Job& job) {
+  AddRef(job);  // the item's, until it has run
+  Defer(job.core_, job.context_, job.resume_item_);
+}
+
+monitor::JobInfo JobOps::Info(const Job& job) {
+  return {
+      .id = job.id_,
+      .number = job.number_,
+      .group = job.txn_->number(),
+      .type = job.type_,
+      .status = job.status_,
+      .pause_reasons = job.pause_reasons_,
+      .cancelling = job.word_.cancel_requested(),
+      .auto_finalize = job.auto_finalize_,
+      .auto_dismiss = job.auto_dismiss_,
+      .capabilities = job.capabilities_,
+      .unit = job.progress_.unit(),
+      .progress = job.progress_.Get(),
+      .outcome = job.outcome_,
+      .details = job.details_,
+      .last_event = job.last_event_,
+  };
+}
+
+Job* JobOps::FindById(JobCore& core, std::string_view id) {
+  const auto found = core.by_id_.find(Absl(id));
+  return found == core.by_id_.end() ? nullptr : found->second;
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "job-common/job_core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "aio/check.h"
+#include "job-monitor/job_wait.h"
+#include "job/job_ops.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+namespace {
+
+// The home of this thread's main context, for as long as a core needs it.
+thread_local std::weak_ptr<AioHome> thread_home;
+
+std::shared_ptr<AioContext> ChooseMainContext(const JobCore::Options& options) {
+  if (options.main_context != nullptr) return options.main_context;
+  if (options.main_loop == JobCore::MainLoop::kThisThread && AioContext::Current() != nullptr) {
+    return AioContext::Current()->shared_from_this();
+  }
+  return AioContext::Create({});
+}
+
+std::shared_ptr<AioHome> MakeHome(AioContext& main) {
+  if (std::shared_ptr<AioHome> home = thread_home.lock(); home != nullptr && main.IsHome()) return home;
+  if (main.IsHome()) return nullptr;  // the caller has made it so
+  auto home = std::make_shared<AioHome>(main);
+  thread_home = home;
+  return home;
+}
+
+}  // namespace
+
+JobLock::JobLock(JobCore& core) : core_(core) { core_.Lock(); }
+JobLock::~JobLock() { core_.UnlockAndPublish(); }
+JobUnlock::JobUnlock(JobLock& lock) : core_(lock.core()) { core_.UnlockAndPublish(); }
+JobUnlock::~JobUnlock() { core_.Lock(); }
+
+void JobCore::Lock() { mutex_.Lock(); }
+
+void JobCore::UnlockAndPublish() {
+  const bool changed = std::exchange(changed_, false);
+  absl::InlinedVector<Deferred, 4> deferred;
+  if (!deferred_.empty()) {
+    deferred = std::move(deferred_);
+    deferred_.clear();
+  }
+  mutex_.Unlock();
+  for (const Deferred& d : deferred) d.context->Post(*d.item);
+  if (changed) main_context_->wait_domain().Kick();
+}
+
+JobCore::JobCore(Options options)
+    : main_loop_(options.main_loop),
+      main_context_(ChooseMainContext(options)),
+      events_(std::max<size_t>(options.event_capacity, 1)) {
+  if (main_loop_ == MainLoop::kThisThread) {
+    home_ = MakeHome(*main_context_);
+  } else {
+    own_thread_ = std::thread([this] {
+      const AioHome home(*main_context_);
+      while (!quit_.load(std::memory_order_acquire)) main_context_->RunOnce(/*may_block=*/true);
+    });
+  }
+}
+
+JobCore::~JobCore() {
+  const absl::StatusOr<monitor::ShutdownReport> report = monitor::Shutdown(*this, monitor::ShutdownMode::kCancel);
+  if (!report.ok()) {
+    internal::Die(
+        absl::StrCat("a JobCore was destroyed where it cannot wait for its jobs: ", report.status().message()));
+  }
+  PassThroughContexts();
+  size_t observers;
+  {
+    JobLock lock(*this);
+    observers = observers_.size();
+  }
+  if (observers != 0) internal::Die(absl::StrCat("a JobCore was destroyed with ", observers, " EventObservers open"));
+
+  // What is left now has been posted to the main context: the destruction of jobs, mainly, whose drivers may
+  // hold references to further jobs.
+  if (main_loop_ == MainLoop::kOwnThread) {
+    main_context_->Post("end of core", [this] { quit_.store(true, std::memory_order_release); });
+    own_thread_.join();
+    home_ = std::make_shared<AioHome>(*main_context_);
+  }
+  for (int64_t before = -1; before != live_jobs_.load(std::memory_order_acquire);) {
+    before = live_jobs_.load(std::memory_order_acquire);
+    main_context_->RunOnce(/*may_block=*/false);
+  }
+  if (const int64_t live = live_jobs_.load(std::memory_order_acquire); live != 0) {
+    internal::Die(absl::StrCat("a JobCore was destroyed while JobRefs to ", live, " of its jobs were held"));
+  }
+  mutex_.Retire();
+}
+
+void JobCore::PassThroughContexts() {
+  std::vector<std::weak_ptr<AioContext>> contexts;
+  {
+    JobLock lock(*this);
+    contexts = contexts_;
+  }
+  for (const std::weak_ptr<AioContext>& weak : contexts) {
+    const std::shared_ptr<AioContext> context = weak.lock();
+    if (context == nullptr || context == main_context_) continue;
+    auto passed = std::make_shared<std::atomic<bool>>(false);
+    context->Post("barrier of ~JobCore", [passed, main = main_context_] {
+      passed->store(true, std::memory_order_release);
+      main->wait_domain().Kick();
+    });
+    const absl::Status status = AioWaitWhileUnlocked(
+        *main_context_, [&] { return !passed->load(std::memory_order_acquire) && !context->closed(); },
+        {.name = "contexts to let go of a core"});
+    if (!status.ok()) internal::Die(Absl(status.ToString()));
+  }
+}
+
+void JobCore::RunMainLoop() {
+  if (main_loop_ == MainLoop::kOwnThread) internal::Die("RunMainLoop: this core runs its main loop itself");
+  while (!quit_.exchange(false, std::memory_order_acq_rel)) main_context_->RunOnce(/*may_block=*/true);
+}
+
+void JobCore::QuitMainLoop() {
+  if (main_loop_ == MainLoop::kOwnThread) internal::Die("QuitMainLoop: this core runs its main loop itself");
+  quit_.store(true, std::memory_order_release);
+  main_context_->Notify();
+}
+
+EventPage JobCore::ReadEvents(EventCursor& cursor, size_t max) const {
+  mutex_.AssertHeld("JobCore::ReadEvents");
+  return events_.Read(cursor, std::min<size_t>(max, 64));
+}
+
+uint64_t JobCore::last_event() const {
+  mutex_.AssertHeld("JobCore::last_event");
+  return events_.last_sequence();
+}
+
+size_t JobCore::job_count() const {
+  mutex_.AssertHeld("JobCore::job_count");
+  return visible_jobs_;
+}
+
+void JobOps::NoteContext(JobCore& core, const std::shared_ptr<AioContext>& context) {
+  if (context == core.main_context_) return;
+  std::vector<std::weak_ptr<AioContext>>& known = core.contexts_;
+  for (const std::weak_ptr<AioContext>& k : known) {
+    if (!k.owner_before(context) && !context.owner_before(k)) return;
+  }
+  std::erase_if(known, [](const std::weak_ptr<AioContext>& k) { return k.expired(); });
+  known.push_back(context);
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI

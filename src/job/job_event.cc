@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "job-common/job_event.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+JobEvent& JobEventRing::Append() {
+  const size_t slot = last_ % capacity_;
+  if (slot == slots_.size()) slots_.emplace_back();
+  JobEvent& event = slots_[slot];
+  event.sequence = ++last_;
+  return event;
+}
+
+EventPage JobEventRing::Read(EventCursor& cursor, size_t max) const {
+  EventPage page;
+  const uint64_t oldest = last_ - slots_.size() + 1;
+  if (cursor.next < oldest) {
+    page.lost = oldest - cursor.next;
+    cursor.next = oldest;
+  }
+  if (cursor.next > last_) return page;
+  const size_t count = std::min<uint64_t>(max, last_ - cursor.next + 1);
+  page.events.reserve(count);
+  for (size_t i = 0; i < count; ++i) page.events.push_back(slots_[(cursor.next++ - 1) % capacity_]);
+  return page;
+}
+
+std::string ToString(const JobEvent& event) {
+  const std::string_view name = JobStatusName(event.status);
+  std::string text(name.data(), name.size());
+  if (event.outcome.has_value()) absl::StrAppend(&text, " (", event.outcome->ToString(), ")");
+  return text;
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What monitors ask of one job. A verb validates, records and kicks; what needs the driver, or the main
+// context, happens there, later.
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "job-monitor/job_monitor.h"
+#include "job/job_ops.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+absl::Status JobOps::CheckVerb(const Job& job, JobVerb verb) {
+  if (VerbAllowed(verb, job.status_)) return absl::OkStatus();
+  std::string text = absl::StrCat("Job '", job.id_, "' in state '", Absl(JobStatusName(job.status_)),
+                                  "' cannot accept command verb '", Absl(JobVerbName(verb)), "'");
+  const char* separator = "; it accepts ";
+  for (size_t i = 0; i < kJobVerbCount; ++i) {
+    if (!VerbAllowed(static_cast<JobVerb>(i), job.status_)) continue;
+    absl::StrAppend(&text, separator, Absl(kJobVerbNames[i]));
+    separator = ", ";
+  }
+  if (job.status_ == JobStatus::kAborting) absl::StrAppend(&text, "; wait until it has concluded");
+  if (job.status_ == JobStatus::kNull) absl::StrAppend(&text, "; it is gone");
+  return absl::FailedPreconditionError(text);
+}
+
+absl::Status JobOps::Pause(Job& job, std::string_view reason) {
+  if (absl::Status status = CheckVerb(job, JobVerb::kPause); !status.ok()) return status;
+  if (std::find(job.pause_reasons_.begin(), job.pause_reasons_.end(), reason) != job.pause_reasons_.end()) {
+    return absl::FailedPreconditionError(absl::StrCat("Job is already paused; job '", job.id_, "' in state '",
+                                                      Absl(JobStatusName(job.status_)), "' has the reason '",
+                                                      Absl(reason), "', resume it first"));
+  }
+  job.pause_reasons_.emplace_back(reason);
+  NoteChange(job.core_);
+  if (job.pause_reasons_.size() == 1 && job.word_.RequestPause()) DeferResume(job);
+  return absl::OkStatus();
+}
+
+absl::Status JobOps::Resume(Job& job, std::string_view reason) {
+  const auto found = std::find(job.pause_reasons_.begin(), job.pause_reasons_.end(), reason);
+  if (found == job.pause_reasons_.end()) {  // the reference checks this before the state
+    std::string text =
+        absl::StrCat("Can't resume a job that was not paused; job '", job.id_, "' in state '",
+                     Absl(JobStatusName(job.status_)), "' does not have the pause reason '", Absl(reason), "'");
+    for (const std::string& r : job.pause_reasons_) absl::StrAppend(&text, ", but '", r, "'");
+    return absl::FailedPreconditionError(text);
+  }
+  if (absl::Status status = CheckVerb(job, JobVerb::kResume); !status.ok()) return status;
+  job.pause_reasons_.erase(found);
+  NoteChange(job.core_);
+  if (!job.pause_reasons_.empty()) return absl::OkStatus();
+  job.word_.ClearPause();
+  if (IsPaused(job.status_)) Unpark(job);
+  return absl::OkStatus();
+}
+
+void JobOps::Unpark(Job& job) {
+  job.word_.Unpark();
+  SetStatus(job, Unparked(job.status_));
+  DeferResume(job);
+}
+
+void JobOps::ForceCancelRunning(Job& job) {
+  if (job.word_.force_cancelled()) return;
+  Pending(job).force_cancel = true;
+  DeferVerbs(job);  // before its resumption: the driver is told first
+  NoteChange(job.core_);
+  if (job.word_.RequestForce()) {
+    DeferResume(job);
+  } else if (IsPaused(job.status_)) {
+    Unpark(job);
+  }
+}
+
+absl::Status JobOps::Cancel(Job& job, CancelMode mode) {
+  if (absl::Status status = CheckVerb(job, JobVerb::kCancel); !status.ok()) return status;
+  JobTxn& txn = *job.txn_;
+  if (txn.phase_ == JobTxn::Phase::kCommitting) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("Job '", job.id_, "' is committing; wait until it has concluded"));
+  }
+  if (mode == CancelMode::kSoft && job.capabilities_.soft_cancel) {
+    if (IsCompleted(job.status_)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("Job '", job.id_, "' in state '", Absl(JobStatusName(job.status_)),
+                       "' has already finished consistently; only a force-cancel can undo it"));
+    }
+    if (job.word_.cancel_requested()) return absl::OkStatus();
+    Pending(job).soft_cancel = true;
+    DeferVerbs(job);
+    NoteChange(job.core_);
+    if (job.word_.RequestCancel()) DeferResume(job);
+    return absl::OkStatus();
+  }
+  if (txn.aborting_) return absl::OkStatus();  // it is on its way already
+  AbortGroup(txn, absl::StrCat("job '", job.id_, "' was cancelled"));
+  return absl::OkStatus();
+}
+
+absl::Status JobOps::Complete(Job& job, VerbReply reply) {
+  if (absl::Status status = CheckVerb(job, JobVerb::kComplete); !status.ok()) return status;
+  if (!job.capabilities_.complete || job.word_.cancel_requested()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("The active block job '", job.id_, "' cannot be completed; ",
+                     job.capabilities_.complete ? "its cancellation has been asked for" : "cancel it"));
+  }
+  internal::PendingVerbs& pending = Pending(job);
+  if (pending.complete_accepted) {
+    std::move(reply).Send(absl::OkStatus());
+    return absl::OkStatus();
+  }
+  pending.complete.push_back(std::move(reply));
+  DeferVerbs(job);
+  return absl::OkStatus();
+}
+
+absl::Status JobOps::Finalize(Job& job, VerbReply reply) {
+  if (absl::Status status = CheckVerb(job, JobVerb::kFinalize); !status.ok()) return status;
+  JobTxn& txn = *job.txn_;
+  txn.finalize_replies_.push_back(std::move(reply));
+  if (txn.phase_ == JobTxn::Phase::kSealed) PostFinaliser(txn);  // else it is under way: joined
+  return absl::OkStatus();
+}
+
+absl::Status JobOps::Dismiss(Job& job) {
+  if (absl::Status status = CheckVerb(job, JobVerb::kDismiss); !status.ok()) return status;
+  Unregister(job);
+  return absl::OkStatus();
+}
+
+void JobOps::Ready(Job& job, ReadyCapabilities capabilities) {
+  job.capabilities_ = capabilities;
+  // Readiness is the status itself: a second call changes nothing else.
+  if (job.status_ == JobStatus::kRunning) SetStatus(job, JobStatus::kReady);
+}
+
+void JobOps::PublishDetails(Job& job, std::shared_ptr<const JobDetails>& details) { job.details_.swap(details); }
+
+// --- job-monitor/job_monitor.h ---
+
+namespace monitor {
+
+Job* Find(JobCore& core, std::string_view id) {
+  core.mutex().AssertHeld("monitor::Find");
+  return JobOps::FindById(core, id);
+}
+
+Job* Find(JobCore& core, uint64_t number) {
+  core.mutex().AssertHeld("monitor::Find");
+  const auto& jobs = JobOps::Jobs(core);
+  const auto found = jobs.find(number);
+  return found == jobs.end() || found->second->internal() ? nullptr : found->second;
+}
+
+absl::Status Pause(Job& job, std::string_view reason) {
+  job.core().mutex().AssertHeld("monitor::Pause");
+  return JobOps::Pause(job, reason);
+}
+
+absl::Status Resume(Job& job, std::string_view reason) {
+  job.core().mutex().AssertHeld("monitor::Resume");
+  return JobOps::Resume(job, reason);
+}
+
+absl::Status Cancel(Job& job, CancelMode mode) {
+  job.core().mutex().AssertHeld("monitor::Cancel");
+  return JobOps::Cancel(job, mode);
+}
+
+absl::Status Complete(Job& job, VerbReply reply) {
+  job.core().mutex().AssertHeld("monitor::Complete");
+  return JobOps::Complete(job, std::move(reply));
+}
+
+absl::Status Finalize(Job& job, VerbReply reply) {
+  job.core().mutex().AssertHeld("monitor::Finalize");
+  return JobOps::Finalize(job, std::move(reply));
+}
+
+absl::Status Dismiss(Job& job) {
+  job.core().mutex().AssertHeld("monitor::Dismiss");
+  return JobOps::Dismiss(job);
+}
+
+}  // namespace monitor
+}  // namespace jobcore::inline JOBCORE_ABI

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "job-common/aio_wait.h"
+#include "job-monitor/job_monitor.h"
+#include "job-monitor/job_wait.h"
+#include "job/job_ops.h"
+
+namespace jobcore::inline JOBCORE_ABI::monitor {
+namespace {
+
+bool MustWaitFor(const JobRef& job) {
+  JobLock lock(job->core());
+  return !IsConcluded(job->status()) && !JobOps::AwaitsFinalize(*job);
+}
+
+// After the wait: what became of the job. `waited` is the result of the wait.
+absl::StatusOr<JobOutcome> ResultOf(const JobRef& job, const absl::Status& waited) {
+  JobLock lock(job->core());
+  if (IsConcluded(job->status())) return *job->outcome();
+  if (!waited.ok()) return absl::Status(waited.code(), waited.message());
+  return absl::FailedPreconditionError(
+      absl::StrCat("Job '", job->id(), "' is pending and waits for its group to be finalized; finalize it first"));
+}
+
+std::string WaitName(const JobRef& job) { return absl::StrCat("wait for job '", job->id(), "'"); }
+
+// Calls `visit` for jobs, oldest first, a page per critical section, until it returns false.
+void ForEachJob(JobCore& core, absl::FunctionRef<bool(const JobRef&)> visit) {
+  uint64_t after = 0;
+  for (;;) {
+    std::vector<JobRef> page;
+    {
+      JobLock lock(core);
+      const auto& jobs = JobOps::Jobs(core);
+      for (auto it = jobs.upper_bound(after); it != jobs.end() && page.size() < kMaxPage; ++it) {
+        page.emplace_back(*it->second);
+      }
+    }
+    for (const JobRef& job : page) {
+      if (!visit(job)) return;
+    }
+    if (page.size() < kMaxPage) return;
+    after = page.back()->number();
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<JobOutcome> WaitFor(const JobRef& job, TimePoint deadline) {
+  const std::string name = WaitName(job);
+  return ResultOf(
+      job, AioWaitWhileUnlocked(job->core(), [&] { return MustWaitFor(job); }, {.name = name, .deadline = deadline}));
+}
+
+Co<absl::StatusOr<JobOutcome>> AwaitJob(JobRef job, TimePoint deadline) {
+  const std::string name = WaitName(job);
+  const absl::Status waited =
+      co_await AioWaitWhile(job->core(), [job] { return MustWaitFor(job); }, {.name = name, .deadline = deadline});
+  co_return ResultOf(job, waited);
+}
+
+absl::StatusOr<JobOutcome> CancelAndWait(const JobRef& job, CancelMode mode, TimePoint deadline) {
+  {
+    JobLock lock(job->core());
+    if (job->status() < JobStatus::kAborting) {
+      if (absl::Status status = Cancel(*job, mode); !status.ok()) return status;
+    }
+  }
+  return WaitFor(job, deadline);
+}
+
+absl::StatusOr<JobOutcome> CompleteAndWait(const JobRef& job, TimePoint deadline) {
+  {
+    JobLock lock(job->core());
+    if (absl::Status status = Complete(*job); !status.ok()) return status;
+  }
+  return WaitFor(job, deadline);
+}
+
+size_t CancelAll(JobCore& core, CancelMode mode) {
+  size_t accepted = 0;
+  // A page of references is taken in one critical section; cancelling one job changes the others of its group.
+  ForEachJob(core, [&](const JobRef& job) {
+    JobLock lock(core);
+    if (Cancel(*job, mode).ok()) ++accepted;
+    return true;
+  });
+  return accepted;
+}
+
+absl::StatusOr<ShutdownReport> Shutdown(JobCore& core, ShutdownMode mode, TimePoint deadline) {
+  {
+    JobLock lock(core);
+    JobOps::RefuseNewJobs(core);
+  }
+  if (mode == ShutdownMode::kCancel) CancelAll(core);
+
+  const auto must_wait = [&] {
+    {
+      JobLock lock(core);
+      if (JobOps::OpenJobs(core) == 0) return false;
+      if (mode == ShutdownMode::kCancel) return true;
+    }
+    bool going_on = false;
+    ForEachJob(core, [&](const JobRef& job) {
+      JobLock lock(core);
+      going_on = JobOps::GoesOnByItself(*job);
+      return !going_on;
+    });
+    return going_on;
+  };
+  const absl::Status waited =
+      AioWaitWhileUnlocked(core, must_wait, {.name = "shutdown of a core", .deadline = deadline});
+  if (!waited.ok() && !absl::IsDeadlineExceeded(waited)) return waited;
+
+  ShutdownReport report;
+  ForEachJob(core, [&](const JobRef& job) {
+    JobLock lock(core);
+    if (job->status() == JobStatus::kConcluded) {
+      (void)Dismiss(*job);
+    } else if (!IsConcluded(job->status())) {
+      report.open.push_back(Query(*job));
+    }
+    return true;
+  });
+  return report;
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI::monitor
