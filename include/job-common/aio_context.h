@@ -270,7 +270,7 @@ template <typename F>
 void AioContext::Post(const char* name, F function) {
   struct Item final : WorkItem {
     Item(const char* n, F f) : WorkItem(n, &Invoke), function(std::move(f)) {}
-    static void Invoke(WorkItem& self, Reason reason) {
+    static void Invoke(WorkItem& self, Reason reason) JOBCORE_EXCLUDES(job_mutex) {
       std::unique_ptr<Item> item(static_cast<Item*>(&self));
       if (reason == Reason::kRun) item->function();
     }

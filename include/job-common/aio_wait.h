@@ -16,6 +16,8 @@
 #define JOBCORE_JOB_COMMON_AIO_WAIT_H_
 
 #include <string_view>
+#include <type_traits>
+#include <utility>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
@@ -49,9 +51,23 @@ struct WaitOptions {
 absl::Status AioWaitWhileUnlocked(AioContext& ctx, absl::FunctionRef<bool()> condition, WaitOptions options = {})
     JOBCORE_EXCLUDES(job_mutex);
 
-// The same for coroutines: suspends the caller, whose loop goes on. Start it on a home thread
-// (FailedPrecondition elsewhere); any `ctx`, which must outlive the wait. `deadline` is on the clock of `ctx`.
-Co<absl::Status> AioWaitWhile(AioContext& ctx, absl::AnyInvocable<bool()> condition, WaitOptions options = {});
+// OK if the calling thread may wait for `ctx` here; otherwise the refusal that AioWaitWhileUnlocked would
+// return. For functions that act before they wait.
+absl::Status CheckMayWait(AioContext& ctx, std::string_view name) JOBCORE_EXCLUDES(job_mutex);
+
+namespace internal {
+Co<absl::Status> WaitWhile(AioContext& ctx, absl::AnyInvocable<bool()> condition, WaitOptions options);
+}
+
+// The same for coroutines: suspends the caller, whose loop goes on. Start it on a home thread; any `ctx`.
+// A condition that owns what it captures must be a named variable: g++-12 destroys a closure that is written
+// inside of a co_await expression twice.
+template <typename Condition>
+Co<absl::Status> AioWaitWhile(AioContext& ctx, Condition&& condition, WaitOptions options = {}) {
+  static_assert(std::is_lvalue_reference_v<Condition> || std::is_trivially_destructible_v<Condition>,
+                "name the condition first: auto condition = [owner] {...}; co_await AioWaitWhile(ctx, condition);");
+  return internal::WaitWhile(ctx, absl::AnyInvocable<bool()>(std::forward<Condition>(condition)), options);
+}
 
 }  // namespace jobcore::inline JOBCORE_ABI
 

@@ -9,9 +9,9 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -55,7 +55,7 @@ class JobCore {
   // On the thread that constructed it, outside of callbacks. Force-cancels and waits for what still runs (use
   // monitor::Shutdown before, to bound the wait and learn what is open); then passes through every context
   // that ran its jobs, so that none still touches it. Aborts if a JobRef or an observer is left.
-  ~JobCore();
+  ~JobCore() JOBCORE_EXCLUDES(job_mutex);
   JobCore(const JobCore&) = delete;
   JobCore& operator=(const JobCore&) = delete;
 
@@ -81,6 +81,8 @@ class JobCore {
   friend class JobOps;
   friend class JobTxnBuilder;
   friend class JobUnlock;
+
+  using Registry = absl::btree_map<uint64_t, Job*>;  // by creation number
 
   // Work whose posting waits until the mutex is free; the context is kept alive across the post.
   struct Deferred {
@@ -108,9 +110,9 @@ class JobCore {
   bool closing_ ABSL_GUARDED_BY(job_mutex) = false;  // no new jobs
   bool changed_ ABSL_GUARDED_BY(job_mutex) = false;  // something waiters may wait for, since Lock
   size_t open_jobs_ ABSL_GUARDED_BY(job_mutex) = 0;  // registered and not concluded
-  size_t visible_jobs_ ABSL_GUARDED_BY(job_mutex) = 0;
   TimePoint last_event_time_ ABSL_GUARDED_BY(job_mutex){};
-  absl::btree_map<uint64_t, Job*> jobs_ ABSL_GUARDED_BY(job_mutex);                // by creation number
+  Registry jobs_ ABSL_GUARDED_BY(job_mutex);  // that monitors see
+  Registry internal_jobs_ ABSL_GUARDED_BY(job_mutex);
   absl::flat_hash_map<absl::string_view, Job*> by_id_ ABSL_GUARDED_BY(job_mutex);  // keys live in the jobs
   JobEventRing events_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::shared_ptr<internal::ObserverState>> observers_ ABSL_GUARDED_BY(job_mutex);
@@ -124,8 +126,9 @@ inline absl::Status AioWaitWhileUnlocked(JobCore& core, absl::FunctionRef<bool()
     JOBCORE_EXCLUDES(job_mutex) {
   return AioWaitWhileUnlocked(core.main_context(), condition, options);
 }
-inline Co<absl::Status> AioWaitWhile(JobCore& core, absl::AnyInvocable<bool()> condition, WaitOptions options = {}) {
-  return AioWaitWhile(core.main_context(), std::move(condition), options);
+template <typename Condition>
+Co<absl::Status> AioWaitWhile(JobCore& core, Condition&& condition, WaitOptions options = {}) {
+  return AioWaitWhile(core.main_context(), std::forward<Condition>(condition), options);
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI

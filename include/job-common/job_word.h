@@ -52,7 +52,7 @@ class JobWord {
 
   // Enter. True: the job was idle and is now running; the caller must post its resumption.
   bool TakeByEnter() {
-    SchedPoint("word: enter");
+    SchedPoint("job.word.enter");
     uint32_t word = Load();
     for (;;) {
       switch (ActivityOf(word)) {
@@ -74,7 +74,7 @@ class JobWord {
 
   // A timer came due. True: the job was idle and the caller resumes it.
   bool TakeByTimer() {
-    SchedPoint("word: timer");
+    SchedPoint("job.word.timer");
     uint32_t word = Load();
     while (ActivityOf(word) == Activity::kIdle)
       if (Exchange(word, With(word, Activity::kRunning))) return true;
@@ -84,7 +84,7 @@ class JobWord {
   // running -> idle. False, and nothing changed, if there is a request to look at or a wake-up to consume.
   // `ignore_pause`: inside the gate, where a pause is being seen to already.
   bool TryIdle(bool ignore_pause = false) {
-    SchedPoint("word: idle");
+    SchedPoint("job.word.idle");
     const uint32_t obstacles = (kAttention | kWoken) & ~(ignore_pause ? kPause : 0);
     uint32_t word = Load();
     while ((word & obstacles) == 0)
@@ -139,7 +139,7 @@ class JobWord {
     }
   }
   bool Request(uint32_t bits) {
-    SchedPoint("word: request");
+    SchedPoint("job.word.request");
     uint32_t word = Load();
     for (;;) {
       const bool idle = ActivityOf(word) == Activity::kIdle;

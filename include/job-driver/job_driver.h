@@ -5,11 +5,13 @@
 //
 //   in the job's context                        in the core's main context, after Run has ended
 //   ------------------------------------        ------------------------------------------------------------
-//   Run       once, if the job is started       Prepare  once at most, if every Run of the group succeeded
+//   Run       once, if the job is started*      Prepare  once at most, if every Run of the group succeeded
 //   Pause     before the job parks              Commit   } exactly one of the two, once; Abort also for jobs
 //   Resume    after it, as often as Pause       Abort    } that were never started or whose Prepare was not
 //   Cancel    a notification                               called (it undoes Run, and Prepare if that ran)
 //   Complete  on request, while ready           Clean    once, always, after Commit or Abort
+//
+// * and has not been force-cancelled before its first step.
 //
 // Hooks are coroutines, so they may wait. Those not overridden cost nothing. Exceptions from Run, Pause,
 // Resume, Prepare and Commit fail the job, one from Complete is its answer; from Cancel, Abort and Clean, which

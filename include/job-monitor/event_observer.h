@@ -29,7 +29,7 @@ class EventObserver {
   EventObserver(JobCore& core, AioContext& context, Callback callback, std::optional<EventCursor> from = {})
       JOBCORE_EXCLUDES(job_mutex);
   // Closes.
-  ~EventObserver();
+  ~EventObserver() JOBCORE_EXCLUDES(job_mutex);
   EventObserver(const EventObserver&) = delete;
   EventObserver& operator=(const EventObserver&) = delete;
 
@@ -37,7 +37,7 @@ class EventObserver {
   // On the observer's home thread: at once. Elsewhere it waits for a call in progress: outside of callbacks
   // only, aborts otherwise; coroutines await CloseAsync.
   void Close() JOBCORE_EXCLUDES(job_mutex);
-  Co<void> CloseAsync();
+  Co<void> CloseAsync() JOBCORE_EXCLUDES(job_mutex);
 
  private:
   std::shared_ptr<internal::ObserverState> state_;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Waiting for jobs, cancelling all of them, and shutting down: the parts of the monitor's side that take time.
-// None may be called with job_mutex held. They are for plain code; where they may be called from, and what
-// else to do, is said at AioWaitWhileUnlocked (aio_wait.h); coroutines await the Co forms.
+// None may be called with job_mutex held; where waiting is refused, nothing has been done. They are for plain code;
+// where they may be called from, and what else to do, is said at AioWaitWhileUnlocked (aio_wait.h); coroutines await
+// the Co forms.
 
 #ifndef JOBCORE_JOB_MONITOR_JOB_WAIT_H_
 #define JOBCORE_JOB_MONITOR_JOB_WAIT_H_
@@ -28,7 +29,7 @@ namespace jobcore::inline JOBCORE_ABI::monitor {
 // DeadlineExceeded: it still goes on. FailedPrecondition: the job waits for a Finalize that has not been asked
 // for, or the calling thread may not wait.
 absl::StatusOr<JobOutcome> WaitFor(const JobRef& job, TimePoint deadline = kNoDeadline) JOBCORE_EXCLUDES(job_mutex);
-Co<absl::StatusOr<JobOutcome>> AwaitJob(JobRef job, TimePoint deadline = kNoDeadline);
+Co<absl::StatusOr<JobOutcome>> AwaitJob(JobRef job, TimePoint deadline = kNoDeadline) JOBCORE_EXCLUDES(job_mutex);
 
 // Cancel, then WaitFor. The error of a refused cancel, except that a job which has concluded already, or is
 // aborting already, is waited for.

@@ -49,12 +49,12 @@ AioContext::AioContext(Options options)
 
 AioContext::~AioContext() {
   if (!timers_.empty()) {
-    Die(absl::StrCat("AioContext '", name_, "' destroyed while timer '",
-                     std::get<AioTimer*>(*timers_.begin())->name_, "' is armed"));
+    Die(absl::StrCat("AioContext '", name_, "' destroyed while timer '", std::get<AioTimer*>(*timers_.begin())->name_,
+                     "' is armed"));
   }
   if (!handlers_.empty()) {
-    Die(absl::StrCat("AioContext '", name_, "' destroyed while handler '",
-                     handlers_.begin()->second->name, "' is registered"));
+    Die(absl::StrCat("AioContext '", name_, "' destroyed while handler '", handlers_.begin()->second->name,
+                     "' is registered"));
   }
   while (WorkItem* item = queue_.exchange(nullptr, std::memory_order_seq_cst)) {
     while (item != nullptr) {
@@ -71,8 +71,8 @@ const char* AioContext::CurrentCallback() { return current_callback; }
 
 AioHome::AioHome(AioContext& context) : context_(context.shared_from_this()) {
   if (current_context != nullptr) {
-    Die(absl::StrCat("AioHome: this thread is home of '", current_context->name(),
-                     "' and cannot be that of '", context.name(), "' too"));
+    Die(absl::StrCat("AioHome: this thread is home of '", current_context->name(), "' and cannot be that of '",
+                     context.name(), "' too"));
   }
   if (context.has_home_.exchange(true)) {
     Die(absl::StrCat("AioHome: '", context.name(), "' has a home thread already"));
@@ -82,8 +82,7 @@ AioHome::AioHome(AioContext& context) : context_(context.shared_from_this()) {
 
 AioHome::~AioHome() {
   if (current_callback != nullptr) {
-    Die(absl::StrCat("AioHome of '", context_->name(), "' ended inside callback '",
-                     current_callback, "'"));
+    Die(absl::StrCat("AioHome of '", context_->name(), "' ended inside callback '", current_callback, "'"));
   }
   current_context = nullptr;
   context_->has_home_.store(false);
@@ -96,8 +95,7 @@ void AioContext::Post(WorkItem& item) {
   SchedPoint("aio.post.push");
   do {
     item.next_ = head;
-  } while (!queue_.compare_exchange_weak(head, &item, std::memory_order_seq_cst,
-                                         std::memory_order_relaxed));
+  } while (!queue_.compare_exchange_weak(head, &item, std::memory_order_seq_cst, std::memory_order_relaxed));
   // From here on `item` may be gone.
   SchedPoint("aio.post.pushed");
   WakeIfSleeping();
@@ -120,26 +118,24 @@ void AioContext::WakeIfSleeping() {
 // --- One turn ---
 
 bool AioContext::HasWork() const {
-  return queue_.load(std::memory_order_seq_cst) != nullptr ||
-         notified_.load(std::memory_order_seq_cst);
+  return queue_.load(std::memory_order_seq_cst) != nullptr || notified_.load(std::memory_order_seq_cst);
 }
 
 void AioContext::CheckHome(const char* function) const {
   if (IsHome()) [[likely]] {
     return;
   }
-  Die(absl::StrCat(function, ": context '", name_, "' used from a thread that is not its home (",
-                   current_context == nullptr
-                       ? "a plain thread"
-                       : absl::StrCat("the home of '", current_context->name(), "'"),
-                   ")"));
+  Die(absl::StrCat(
+      function, ": context '", name_, "' used from a thread that is not its home (",
+      current_context == nullptr ? "a plain thread" : absl::StrCat("the home of '", current_context->name(), "'"),
+      ")"));
 }
 
 void AioContext::CheckMayRun(const char* function) const {
   CheckHome(function);
   if (current_callback != nullptr) {
-    Die(absl::StrCat(function, ": context '", name_, "' cannot be run from inside callback '",
-                     current_callback, "': loops do not nest"));
+    Die(absl::StrCat(function, ": context '", name_, "' cannot be run from inside callback '", current_callback,
+                     "': loops do not nest"));
   }
   if (closed()) Die(absl::StrCat(function, ": context '", name_, "' is closed"));
   internal::AssertNoJobMutexHeld(name_.c_str(), function);
@@ -169,6 +165,7 @@ void AioContext::AdaptPolling(Nanoseconds blocked) {
 
 // Returns the timeout that is still right once producers know that they have to wake us.
 Nanoseconds AioContext::AnnounceSleep(Nanoseconds timeout) {
+  SchedPoint("aio.sleep.announce");
   sleeping_.store(true, std::memory_order_seq_cst);
   SchedPoint("aio.sleep.announced");
   return HasWork() ? Nanoseconds(0) : timeout;
@@ -300,8 +297,7 @@ struct BottomHalf::Node final : WorkItem {
     kDeleted = 4,    // the BottomHalf is gone
   };
 
-  Node(const char* name, absl::AnyInvocable<void()> f)
-      : WorkItem(name, &Invoke), callback(std::move(f)) {}
+  Node(const char* name, absl::AnyInvocable<void()> f) : WorkItem(name, &Invoke), callback(std::move(f)) {}
 
   static void Invoke(WorkItem& item, Reason reason) {
     Node& node = static_cast<Node&>(item);
@@ -378,15 +374,15 @@ void AioTimer::Disarm() {
 
 // --- FdHandler ---
 
-absl::StatusOr<std::unique_ptr<FdHandler>> FdHandler::Create(
-    AioContext& context, const char* name, int fd, FdEvents interest,
-    absl::AnyInvocable<void(FdEvents)> callback) {
+absl::StatusOr<std::unique_ptr<FdHandler>> FdHandler::Create(AioContext& context, const char* name, int fd,
+                                                             FdEvents interest,
+                                                             absl::AnyInvocable<void(FdEvents)> callback) {
   context.CheckHome("FdHandler::Create");
   const uint64_t token = context.next_token_++;
   absl::Status status = context.poller_->Add(fd, interest, token);
   if (!status.ok()) return status;
-  context.handlers_.emplace(token, std::make_shared<AioContext::FdEntry>(
-                                       AioContext::FdEntry{name, std::move(callback)}));
+  context.handlers_.emplace(token,
+                            std::make_shared<AioContext::FdEntry>(AioContext::FdEntry{name, std::move(callback)}));
   return std::unique_ptr<FdHandler>(new FdHandler(context, fd, token));
 }
 

@@ -19,12 +19,11 @@ namespace {
 absl::string_view View(std::string_view s) { return {s.data(), s.size()}; }
 
 absl::Status Expired(const WaitOptions& options) {
-  return absl::DeadlineExceededError(
-      absl::StrCat("wait '", View(options.name), "' did not end by its deadline"));
+  return absl::DeadlineExceededError(absl::StrCat("wait '", View(options.name), "' did not end by its deadline"));
 }
 
-absl::Status Refused(const WaitOptions& options, absl::string_view why) {
-  return absl::FailedPreconditionError(absl::StrCat("wait '", View(options.name), "' refused: ", why));
+absl::Status Refused(std::string_view name, absl::string_view why) {
+  return absl::FailedPreconditionError(absl::StrCat("wait '", View(name), "' refused: ", why));
 }
 
 class Registration {
@@ -108,8 +107,7 @@ class ParkedWaiter final : public WaitDomain::Waiter {
   bool kicked_ = false;
 };
 
-absl::Status WaitParked(AioContext& ctx, absl::FunctionRef<bool()> condition,
-                        const WaitOptions& options) {
+absl::Status WaitParked(AioContext& ctx, absl::FunctionRef<bool()> condition, const WaitOptions& options) {
   ParkedWaiter waiter;
   const Registration registration(ctx.wait_domain(), waiter);
   const bool real_time = &ctx.clock() == &Clock::System();
@@ -132,8 +130,7 @@ class CoWaiter final : public WaitDomain::Waiter, private WorkItem {
   };
   using Ptr = std::unique_ptr<CoWaiter, Release>;
 
-  CoWaiter(AioContext& home, AioContext& ctx, absl::AnyInvocable<bool()>& condition,
-           const WaitOptions& options)
+  CoWaiter(AioContext& home, AioContext& ctx, absl::AnyInvocable<bool()>& condition, const WaitOptions& options)
       : WorkItem("AioWaitWhile", &Run),
         home_(home.shared_from_this()),
         ctx_(ctx),
@@ -211,41 +208,41 @@ class CoWaiter final : public WaitDomain::Waiter, private WorkItem {
   std::optional<AioTimer> timer_;
   CoHandle coroutine_;
   absl::Status result_;
-  bool abandoned_ = false;          // home thread only
+  bool abandoned_ = false;           // home thread only
   std::atomic<bool> posted_{false};  // in the queue of home_
 };
 
 }  // namespace
 
-absl::Status AioWaitWhileUnlocked(AioContext& ctx, absl::FunctionRef<bool()> condition,
-                                  WaitOptions options) {
-  internal::AssertNoJobMutexHeld("AioWaitWhileUnlocked", std::string(options.name).c_str());
+absl::Status CheckMayWait(AioContext& ctx, std::string_view name) {
+  internal::AssertNoJobMutexHeld("AioWaitWhileUnlocked", std::string(name).c_str());
   if (const char* const callback = AioContext::CurrentCallback()) {
-    return Refused(options, absl::StrCat("called from inside callback '", callback,
-                                         "', and loops do not nest: in a coroutine, "
-                                         "co_await AioWaitWhile instead"));
+    return Refused(name, absl::StrCat("called from inside callback '", callback,
+                                      "', and loops do not nest: in a coroutine, co_await AioWaitWhile, "
+                                      "AwaitJob or CloseAsync instead"));
   }
-  AioContext* const loop = AioContext::Current();
-  if (loop != nullptr && (loop == &ctx || loop->kind() == AioContext::Kind::kMain)) {
-    return WaitInLoop(*loop, ctx, condition, options);
-  }
-  if (loop == nullptr && ctx.kind() == AioContext::Kind::kMain) {
-    return WaitParked(ctx, condition, options);
-  }
-  return Refused(options,
-                 absl::StrCat(loop == nullptr
-                                  ? "a plain thread"
-                                  : absl::StrCat("the home thread of I/O context '", loop->name(), "'"),
+  const AioContext* const loop = AioContext::Current();
+  const bool runs_loop = loop != nullptr && (loop == &ctx || loop->kind() == AioContext::Kind::kMain);
+  const bool parks = loop == nullptr && ctx.kind() == AioContext::Kind::kMain;
+  if (runs_loop || parks) return absl::OkStatus();
+  return Refused(name,
+                 absl::StrCat(loop == nullptr ? "a plain thread"
+                                              : absl::StrCat("the home thread of I/O context '", loop->name(), "'"),
                               " cannot block for context '", ctx.name(),
                               "': wait for the main context (the core) in a plain thread, or "
                               "co_await AioWaitWhile in a coroutine"));
 }
 
-Co<absl::Status> AioWaitWhile(AioContext& ctx, absl::AnyInvocable<bool()> condition,
-                              WaitOptions options) {
+absl::Status AioWaitWhileUnlocked(AioContext& ctx, absl::FunctionRef<bool()> condition, WaitOptions options) {
+  if (absl::Status refusal = CheckMayWait(ctx, options.name); !refusal.ok()) return refusal;
+  AioContext* const loop = AioContext::Current();
+  return loop != nullptr ? WaitInLoop(*loop, ctx, condition, options) : WaitParked(ctx, condition, options);
+}
+
+Co<absl::Status> internal::WaitWhile(AioContext& ctx, absl::AnyInvocable<bool()> condition, WaitOptions options) {
   AioContext* const home = AioContext::Current();
   if (home == nullptr) {
-    co_return Refused(options, "this thread is home of no context: use AioWaitWhileUnlocked");
+    co_return Refused(options.name, "this thread is home of no context: use AioWaitWhileUnlocked");
   }
   if (!condition()) co_return absl::OkStatus();
   const CoWaiter::Ptr waiter(new CoWaiter(*home, ctx, condition, options));

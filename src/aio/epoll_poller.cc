@@ -105,8 +105,7 @@ class EpollPoller final : public Poller {
       have_pwait2_ = false;  // Linux before 5.11, or a sandbox that does not know it
     }
     const auto ms = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
-    return epoll_wait(epoll_, events, max,
-                      timeout.count() < 0 ? -1 : static_cast<int>(std::min<int64_t>(ms, INT_MAX)));
+    return epoll_wait(epoll_, events, max, timeout.count() < 0 ? -1 : static_cast<int>(std::min<int64_t>(ms, INT_MAX)));
   }
 
   const int epoll_;

@@ -89,9 +89,8 @@ class ThreadPool final : public IoEngine {
       std::byte* const data = request.buffer.data() + result.bytes;
       const size_t size = request.buffer.size() - result.bytes;
       const auto offset = static_cast<off_t>(request.offset + result.bytes);
-      const ssize_t n = request.op == IoRequest::Op::kRead
-                            ? pread(request.fd, data, size, offset)
-                            : pwrite(request.fd, data, size, offset);
+      const ssize_t n = request.op == IoRequest::Op::kRead ? pread(request.fd, data, size, offset)
+                                                           : pwrite(request.fd, data, size, offset);
       if (n > 0) {
         result.bytes += static_cast<size_t>(n);
       } else if (n == 0) {
@@ -106,16 +105,14 @@ class ThreadPool final : public IoEngine {
 
   std::mutex mutex_;
   std::condition_variable more_;
-  std::deque<IoRequest*> queue_;  // guarded by mutex_
-  bool stopping_ = false;         // guarded by mutex_
+  std::deque<IoRequest*> queue_;    // guarded by mutex_
+  bool stopping_ = false;           // guarded by mutex_
   std::atomic<size_t> pending_{0};  // queued or being performed
   std::vector<std::thread> workers_;
 };
 
 }  // namespace
 
-std::unique_ptr<IoEngine> IoEngine::ThreadPool(int threads) {
-  return std::make_unique<class ThreadPool>(threads);
-}
+std::unique_ptr<IoEngine> IoEngine::ThreadPool(int threads) { return std::make_unique<class ThreadPool>(threads); }
 
 }  // namespace jobcore::inline JOBCORE_ABI

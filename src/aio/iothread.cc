@@ -56,8 +56,7 @@ absl::Status IOThread::Stop() {
         absl::StrCat("I/O thread '", name(), "' cannot stop itself: stop it from another thread"));
   }
   if (const int users = context_->users(); users != 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("I/O thread '", name(), "' is in use by ", users, " job(s)"));
+    return absl::FailedPreconditionError(absl::StrCat("I/O thread '", name(), "' is in use by ", users, " job(s)"));
   }
   stopped_ = true;
   if (!thread_.joinable()) {

@@ -19,9 +19,8 @@ constinit thread_local const JobMutex* held = nullptr;
 
 void JobMutex::Lock() {
   if (held != nullptr) [[unlikely]] {
-    internal::Die(held == this
-                      ? "JobMutex::Lock: job_mutex is not recursive, and this thread holds it"
-                      : "JobMutex::Lock: this thread holds the job_mutex of another JobCore");
+    internal::Die(held == this ? "JobMutex::Lock: job_mutex is not recursive, and this thread holds it"
+                               : "JobMutex::Lock: this thread holds the job_mutex of another JobCore");
   }
   // Relaxed is enough for waiters_: it only decides who goes first.
   if (waiters_.load(std::memory_order_relaxed) != 0 || !mutex_.try_lock()) [[unlikely]] {
@@ -55,9 +54,8 @@ void JobMutex::Unlock() {
 bool JobMutex::HeldByThisThread() const { return held == this; }
 
 void JobMutex::DieNotHeld(const char* caller) const {
-  internal::Die(absl::StrCat(caller, held == nullptr
-                                         ? ": job_mutex is not held by this thread"
-                                         : ": this thread holds the job_mutex of another JobCore"));
+  internal::Die(absl::StrCat(caller, held == nullptr ? ": job_mutex is not held by this thread"
+                                                     : ": this thread holds the job_mutex of another JobCore"));
 }
 
 namespace internal {

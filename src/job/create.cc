@@ -81,11 +81,9 @@ absl::Status JobOps::Register(Job& job) {
         absl::StrCat("Job '", job.id_, "' cannot join its group, which is sealed; create members before Seal"));
   }
   AddRef(job);  // the registry's
-  core.jobs_.emplace_hint(core.jobs_.end(), job.number_, &job);
-  if (!job.internal()) {
-    core.by_id_.emplace(Absl(job.id_), &job);
-    ++core.visible_jobs_;
-  }
+  auto& registry = job.internal() ? core.internal_jobs_ : core.jobs_;
+  registry.emplace_hint(registry.end(), job.number_, &job);
+  if (!job.internal()) core.by_id_.emplace(Absl(job.id_), &job);
   ++core.open_jobs_;
   AddMember(txn, job);
   if (txn.number() == job.number_) txn.phase_ = JobTxn::Phase::kSealed;  // a group of its own

@@ -19,7 +19,7 @@ struct ObserverState final : WorkItem {
   ObserverState(JobCore& c, AioContext& ctx, monitor::EventObserver::Callback cb)
       : WorkItem("event observer", &Run), core(c), context(ctx.shared_from_this()), callback(std::move(cb)) {}
 
-  static void Run(WorkItem& item, Reason reason);
+  static void Run(WorkItem& item, Reason reason) JOBCORE_EXCLUDES(job_mutex);
   // A page, unless there is none or the observer has been closed. `self` keeps the state in the queue.
   bool TakePage(EventPage& page) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
@@ -104,7 +104,7 @@ void EventObserver::Close() {
   }
   if (state.context->IsHome()) return;  // from the call itself
   const absl::Status status = AioWaitWhileUnlocked(state.core,
-                                                   [&] {
+                                                   [&]() JOBCORE_EXCLUDES(job_mutex) {
                                                      JobLock lock(state.core);
                                                      return state.in_call;
                                                    },
@@ -120,12 +120,11 @@ Co<void> EventObserver::CloseAsync() {
     JobOps::RemoveObserver(state->core, state);
   }
   if (state->context->IsHome()) co_return;
-  (void)co_await AioWaitWhile(state->core,
-                              [state] {
-                                JobLock lock(state->core);
-                                return state->in_call;
-                              },
-                              {.name = "end of an event observer's call"});
+  const auto in_call = [state]() JOBCORE_EXCLUDES(job_mutex) {
+    JobLock lock(state->core);
+    return state->in_call;
+  };
+  (void)co_await AioWaitWhile(state->core, in_call, {.name = "end of an event observer's call"});
 }
 
 }  // namespace monitor

@@ -17,14 +17,16 @@ class JobOps::ParkAwaiter {
  public:
   explicit ParkAwaiter(Job& job) : job_(job) {}
   bool await_ready() const noexcept { return false; }
+  // Called by the compiler, from where clang cannot follow the negative capability; at run time CoRoot sees to
+  // it that no coroutine suspends with the mutex held.
   template <typename Promise>
-  bool await_suspend(std::coroutine_handle<Promise> self) {
+  bool await_suspend(std::coroutine_handle<Promise> self) ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return Park(CoHandle::Of(self));
   }
   void await_resume() const noexcept {}
 
  private:
-  bool Park(CoHandle self) {
+  bool Park(CoHandle self) JOBCORE_EXCLUDES(job_mutex) {
     JobLock lock(job_.core_);
     if (!job_.word_.must_park()) return false;
     job_.suspended_ = self;
@@ -120,7 +122,7 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
   }
   if (deadline != kNoDeadline) {
     if (job.timer_ == nullptr) {
-      job.timer_ = std::make_unique<AioTimer>(*job.context_, "sleep of a job", [&job] {
+      job.timer_ = std::make_unique<AioTimer>(*job.context_, "sleep of a job", [&job]() JOBCORE_EXCLUDES(job_mutex) {
         // Whoever takes the word resumes the job: if somebody else has, its resumption is on the way.
         if (!job.word_.TakeByTimer()) return;
         const JobRef keep(job);

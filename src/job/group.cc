@@ -19,7 +19,7 @@ JobTxnBuilder::~JobTxnBuilder() {
   if (txn_ == nullptr || sealed_) return;
   // Posted, because this may run under job_mutex.
   JobCore& core = txn_->core_;
-  core.main_context().Post("abort of an unsealed group", [txn = std::move(txn_)] {
+  core.main_context().Post("abort of an unsealed group", [txn = std::move(txn_)]() JOBCORE_EXCLUDES(job_mutex) {
     JobLock lock(txn->core_);
     JobOps::AbortUnsealed(*txn);
   });
@@ -101,7 +101,7 @@ void JobOps::MaybeConverge(JobTxn& txn) {
 
 struct JobOps::FinaliserItem final : WorkItem {
   explicit FinaliserItem(std::shared_ptr<JobTxn> t) : WorkItem("finalisation of a group", &Invoke), txn(std::move(t)) {}
-  static void Invoke(WorkItem& self, Reason reason) {
+  static void Invoke(WorkItem& self, Reason reason) JOBCORE_EXCLUDES(job_mutex) {
     const std::unique_ptr<FinaliserItem> item(static_cast<FinaliserItem*>(&self));
     if (reason == Reason::kRun) Spawn("finalisation of a group", Finalise(std::move(item->txn)));
   }

@@ -102,11 +102,8 @@ void JobOps::Unregister(Job& job) {
   JobCore& core = job.core_;
   const JobRef keep = Adopt(job);  // the registry's reference
   SetStatus(job, JobStatus::kNull);
-  core.jobs_.erase(job.number_);
-  if (!job.internal()) {
-    core.by_id_.erase(Absl(job.id_));
-    --core.visible_jobs_;
-  }
+  (job.internal() ? core.internal_jobs_ : core.jobs_).erase(job.number_);
+  if (!job.internal()) core.by_id_.erase(Absl(job.id_));
 }
 
 void JobOps::Defer(JobCore& core, std::shared_ptr<AioContext> context, WorkItem& item) {
@@ -136,6 +133,20 @@ monitor::JobInfo JobOps::Info(const Job& job) {
       .details = job.details_,
       .last_event = job.last_event_,
   };
+}
+
+std::vector<JobRef> JobOps::JobsAfter(const JobCore& core, uint64_t after, size_t max) {
+  std::vector<JobRef> page;
+  auto a = core.jobs_.upper_bound(after);
+  auto b = core.internal_jobs_.upper_bound(after);
+  while (page.size() < max) {
+    const bool more_a = a != core.jobs_.end();
+    const bool more_b = b != core.internal_jobs_.end();
+    if (!more_a && !more_b) break;
+    const bool take_a = more_a && (!more_b || a->first < b->first);
+    page.emplace_back(*(take_a ? a++ : b++)->second);
+  }
+  return page;
 }
 
 Job* JobOps::FindById(JobCore& core, std::string_view id) {

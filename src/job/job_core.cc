@@ -60,7 +60,7 @@ JobCore::JobCore(Options options)
   if (main_loop_ == MainLoop::kThisThread) {
     home_ = MakeHome(*main_context_);
   } else {
-    own_thread_ = std::thread([this] {
+    own_thread_ = std::thread([this]() JOBCORE_EXCLUDES(job_mutex) {
       const AioHome home(*main_context_);
       while (!quit_.load(std::memory_order_acquire)) main_context_->RunOnce(/*may_block=*/true);
     });
@@ -68,6 +68,9 @@ JobCore::JobCore(Options options)
 }
 
 JobCore::~JobCore() {
+  if (main_loop_ == MainLoop::kThisThread && !main_context_->IsHome()) {
+    internal::Die("a JobCore was destroyed on another thread than the one that constructed it");
+  }
   const absl::StatusOr<monitor::ShutdownReport> report = monitor::Shutdown(*this, monitor::ShutdownMode::kCancel);
   if (!report.ok()) {
     internal::Die(
@@ -108,7 +111,7 @@ void JobCore::PassThroughContexts() {
     const std::shared_ptr<AioContext> context = weak.lock();
     if (context == nullptr || context == main_context_) continue;
     auto passed = std::make_shared<std::atomic<bool>>(false);
-    context->Post("barrier of ~JobCore", [passed, main = main_context_] {
+    context->Post("barrier of ~JobCore", [passed, main = main_context_]() JOBCORE_EXCLUDES(job_mutex) {
       passed->store(true, std::memory_order_release);
       main->wait_domain().Kick();
     });
@@ -142,7 +145,7 @@ uint64_t JobCore::last_event() const {
 
 size_t JobCore::job_count() const {
   mutex_.AssertHeld("JobCore::job_count");
-  return visible_jobs_;
+  return jobs_.size();
 }
 
 void JobOps::NoteContext(JobCore& core, const std::shared_ptr<AioContext>& context) {

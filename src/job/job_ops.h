@@ -79,12 +79,12 @@ class JobOps {
   // Remembers where jobs of this core live, for ~JobCore.
   static void NoteContext(JobCore& core, const std::shared_ptr<AioContext>& context)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static void DestroyJob(WorkItem& item, WorkItem::Reason reason);
+  static void DestroyJob(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
 
   // --- In the job's context: running it (run.cc) ---
-  static void ResumeJob(WorkItem& item, WorkItem::Reason reason);
-  static void Dispatch(Job& job, bool timer_fired);
-  static void RunReturned(CoRoot& root);
+  static void ResumeJob(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
+  static void Dispatch(Job& job, bool timer_fired) JOBCORE_EXCLUDES(job_mutex);
+  static void RunReturned(CoRoot& root) JOBCORE_EXCLUDES(job_mutex);
 
   // --- In the job's context: where it stops (gate.cc) ---
   static bool SuspendAtPausePoint(Job& job, CoHandle self);
@@ -125,9 +125,12 @@ class JobOps {
 
   // --- For query.cc and wait.cc ---
   static monitor::JobInfo Info(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static const absl::btree_map<uint64_t, Job*>& Jobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+  static const JobCore::Registry& Jobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
     return core.jobs_;
   }
+  // Up to `max` jobs, internal ones included, with numbers above `after`, in order.
+  static std::vector<JobRef> JobsAfter(const JobCore& core, uint64_t after, size_t max)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static Job* FindById(JobCore& core, std::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static size_t OpenJobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { return core.open_jobs_; }
   static void RefuseNewJobs(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { core.closing_ = true; }
@@ -152,16 +155,16 @@ class JobOps {
 
   static internal::PendingVerbs& Pending(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void DeferVerbs(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static void CarryOutVerbs(WorkItem& item, WorkItem::Reason reason);
-  static Co<void> RunComplete(JobRef job);
+  static void CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
+  static Co<void> RunComplete(JobRef job) JOBCORE_EXCLUDES(job_mutex);
   static Co<absl::Status> ParkThenRun(Job& job);
-  static void Begin(Job& job);
+  static void Begin(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static void FinishRun(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static Co<void> SleepOn(Job& job, TimePoint deadline, bool slept);
   static bool TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint deadline);
   static void PostResume(Job& job);
   static void AbortMember(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static Co<void> Finalise(std::shared_ptr<JobTxn> txn);
+  static Co<void> Finalise(std::shared_ptr<JobTxn> txn) JOBCORE_EXCLUDES(job_mutex);
 };
 
 // The exception being handled, as a Status that says that it came from `where`.

@@ -18,12 +18,11 @@ std::vector<JobInfo> QueryPage(const JobCore& core, QueryCursor& cursor, size_t 
   max = std::min(max, kMaxPage);
   std::vector<JobInfo> page;
   const auto& jobs = JobOps::Jobs(core);
-  // The number of jobs looked at, internal ones included, is bounded too.
   auto next = jobs.lower_bound(cursor.before);
   while (next != jobs.begin() && page.size() < max) {
     --next;
     cursor.before = next->first;
-    if (!next->second->internal()) page.push_back(JobOps::Info(*next->second));
+    page.push_back(JobOps::Info(*next->second));
   }
   return page;
 }

@@ -18,7 +18,9 @@ absl::Status JobOps::CheckVerb(const Job& job, JobVerb verb) {
                                   "' cannot accept command verb '", Absl(JobVerbName(verb)), "'");
   const char* separator = "; it accepts ";
   for (size_t i = 0; i < kJobVerbCount; ++i) {
-    if (!VerbAllowed(static_cast<JobVerb>(i), job.status_)) continue;
+    const auto other = static_cast<JobVerb>(i);
+    if (other == JobVerb::kSetSpeed || other == JobVerb::kChange) continue;  // in the table, not yet in the library
+    if (!VerbAllowed(other, job.status_)) continue;
     absl::StrAppend(&text, separator, Absl(kJobVerbNames[i]));
     separator = ", ";
   }
@@ -153,7 +155,7 @@ Job* Find(JobCore& core, uint64_t number) {
   core.mutex().AssertHeld("monitor::Find");
   const auto& jobs = JobOps::Jobs(core);
   const auto found = jobs.find(number);
-  return found == jobs.end() || found->second->internal() ? nullptr : found->second;
+  return found == jobs.end() ? nullptr : found->second;
 }
 
 absl::Status Pause(Job& job, std::string_view reason) {

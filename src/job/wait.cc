@@ -13,13 +13,13 @@
 namespace jobcore::inline JOBCORE_ABI::monitor {
 namespace {
 
-bool MustWaitFor(const JobRef& job) {
+bool MustWaitFor(const JobRef& job) JOBCORE_EXCLUDES(job_mutex) {
   JobLock lock(job->core());
   return !IsConcluded(job->status()) && !JobOps::AwaitsFinalize(*job);
 }
 
 // After the wait: what became of the job. `waited` is the result of the wait.
-absl::StatusOr<JobOutcome> ResultOf(const JobRef& job, const absl::Status& waited) {
+absl::StatusOr<JobOutcome> ResultOf(const JobRef& job, const absl::Status& waited) JOBCORE_EXCLUDES(job_mutex) {
   JobLock lock(job->core());
   if (IsConcluded(job->status())) return *job->outcome();
   if (!waited.ok()) return absl::Status(waited.code(), waited.message());
@@ -30,16 +30,13 @@ absl::StatusOr<JobOutcome> ResultOf(const JobRef& job, const absl::Status& waite
 std::string WaitName(const JobRef& job) { return absl::StrCat("wait for job '", job->id(), "'"); }
 
 // Calls `visit` for jobs, oldest first, a page per critical section, until it returns false.
-void ForEachJob(JobCore& core, absl::FunctionRef<bool(const JobRef&)> visit) {
+void ForEachJob(JobCore& core, absl::FunctionRef<bool(const JobRef&)> visit) JOBCORE_EXCLUDES(job_mutex) {
   uint64_t after = 0;
   for (;;) {
     std::vector<JobRef> page;
     {
       JobLock lock(core);
-      const auto& jobs = JobOps::Jobs(core);
-      for (auto it = jobs.upper_bound(after); it != jobs.end() && page.size() < kMaxPage; ++it) {
-        page.emplace_back(*it->second);
-      }
+      page = JobOps::JobsAfter(core, after, kMaxPage);
     }
     for (const JobRef& job : page) {
       if (!visit(job)) return;
@@ -53,18 +50,19 @@ void ForEachJob(JobCore& core, absl::FunctionRef<bool(const JobRef&)> visit) {
 
 absl::StatusOr<JobOutcome> WaitFor(const JobRef& job, TimePoint deadline) {
   const std::string name = WaitName(job);
-  return ResultOf(
-      job, AioWaitWhileUnlocked(job->core(), [&] { return MustWaitFor(job); }, {.name = name, .deadline = deadline}));
+  return ResultOf(job, AioWaitWhileUnlocked(job->core(), [&]() JOBCORE_EXCLUDES(job_mutex) { return MustWaitFor(job); },
+                                            {.name = name, .deadline = deadline}));
 }
 
 Co<absl::StatusOr<JobOutcome>> AwaitJob(JobRef job, TimePoint deadline) {
   const std::string name = WaitName(job);
-  const absl::Status waited =
-      co_await AioWaitWhile(job->core(), [job] { return MustWaitFor(job); }, {.name = name, .deadline = deadline});
+  const auto must_wait = [job]() JOBCORE_EXCLUDES(job_mutex) { return MustWaitFor(job); };
+  const absl::Status waited = co_await AioWaitWhile(job->core(), must_wait, {.name = name, .deadline = deadline});
   co_return ResultOf(job, waited);
 }
 
 absl::StatusOr<JobOutcome> CancelAndWait(const JobRef& job, CancelMode mode, TimePoint deadline) {
+  if (absl::Status refusal = CheckMayWait(job->core().main_context(), WaitName(job)); !refusal.ok()) return refusal;
   {
     JobLock lock(job->core());
     if (job->status() < JobStatus::kAborting) {
@@ -75,6 +73,7 @@ absl::StatusOr<JobOutcome> CancelAndWait(const JobRef& job, CancelMode mode, Tim
 }
 
 absl::StatusOr<JobOutcome> CompleteAndWait(const JobRef& job, TimePoint deadline) {
+  if (absl::Status refusal = CheckMayWait(job->core().main_context(), WaitName(job)); !refusal.ok()) return refusal;
   {
     JobLock lock(job->core());
     if (absl::Status status = Complete(*job); !status.ok()) return status;
@@ -85,7 +84,7 @@ absl::StatusOr<JobOutcome> CompleteAndWait(const JobRef& job, TimePoint deadline
 size_t CancelAll(JobCore& core, CancelMode mode) {
   size_t accepted = 0;
   // A page of references is taken in one critical section; cancelling one job changes the others of its group.
-  ForEachJob(core, [&](const JobRef& job) {
+  ForEachJob(core, [&](const JobRef& job) JOBCORE_EXCLUDES(job_mutex) {
     JobLock lock(core);
     if (Cancel(*job, mode).ok()) ++accepted;
     return true;
@@ -94,32 +93,33 @@ size_t CancelAll(JobCore& core, CancelMode mode) {
 }
 
 absl::StatusOr<ShutdownReport> Shutdown(JobCore& core, ShutdownMode mode, TimePoint deadline) {
+  constexpr std::string_view kName = "shutdown of a core";
+  if (absl::Status refusal = CheckMayWait(core.main_context(), kName); !refusal.ok()) return refusal;
   {
     JobLock lock(core);
     JobOps::RefuseNewJobs(core);
   }
   if (mode == ShutdownMode::kCancel) CancelAll(core);
 
-  const auto must_wait = [&] {
+  const auto must_wait = [&]() JOBCORE_EXCLUDES(job_mutex) {
     {
       JobLock lock(core);
       if (JobOps::OpenJobs(core) == 0) return false;
       if (mode == ShutdownMode::kCancel) return true;
     }
     bool going_on = false;
-    ForEachJob(core, [&](const JobRef& job) {
+    ForEachJob(core, [&](const JobRef& job) JOBCORE_EXCLUDES(job_mutex) {
       JobLock lock(core);
       going_on = JobOps::GoesOnByItself(*job);
       return !going_on;
     });
     return going_on;
   };
-  const absl::Status waited =
-      AioWaitWhileUnlocked(core, must_wait, {.name = "shutdown of a core", .deadline = deadline});
+  const absl::Status waited = AioWaitWhileUnlocked(core, must_wait, {.name = kName, .deadline = deadline});
   if (!waited.ok() && !absl::IsDeadlineExceeded(waited)) return waited;
 
   ShutdownReport report;
-  ForEachJob(core, [&](const JobRef& job) {
+  ForEachJob(core, [&](const JobRef& job) JOBCORE_EXCLUDES(job_mutex) {
     JobLock lock(core);
     if (job->status() == JobStatus::kConcluded) {
       (void)Dismiss(*job);
