@@ -3,6 +3,7 @@
 
 #include "job-common/iothread.h"
 #include "job-driver/job_context.h"
+#include "job-driver/job_driver.h"
 #include "job-monitor/job_monitor.h"
 #include "job-monitor/job_wait.h"
 using namespace jobcore;

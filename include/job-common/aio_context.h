@@ -14,6 +14,7 @@
 #ifndef JOBCORE_JOB_COMMON_AIO_CONTEXT_H_
 #define JOBCORE_JOB_COMMON_AIO_CONTEXT_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -121,11 +122,15 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
   // --- Who uses this context (any thread) ---
 
   // Users are things that need the loop to go on (jobs that live here). An IOThread refuses to end with any.
-  void AddUser() { users_.fetch_add(1, std::memory_order_relaxed); }
+  // False: the context has been stopped, or is about to be.
+  [[nodiscard]] bool TryAddUser();
   void RemoveUser() { users_.fetch_sub(1, std::memory_order_release); }
-  int users() const { return users_.load(std::memory_order_acquire); }
-  // True once the loop will not run again.
+  int users() const { return std::max(0, users_.load(std::memory_order_acquire)); }
+  // True once the loop will not run again; what is posted from then on is dropped unrun.
   bool closed() const { return closed_.load(std::memory_order_acquire); }
+  bool has_home() const { return has_home_.load(std::memory_order_acquire); }
+  // Something has been posted that the loop has not taken up yet.
+  bool HasWork() const;
 
  private:
   friend class AioHome;
@@ -138,10 +143,11 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
     const char* name;
     absl::AnyInvocable<void(FdEvents)> callback;
   };
+  static constexpr int kNoMoreUsers = -1;
   using TimerKey = std::tuple<TimePoint, uint64_t, AioTimer*>;  // deadline, then order of arming
 
   explicit AioContext(Options options);
-  bool HasWork() const;
+  void DropQueue();
   void WakeIfSleeping();
   void CheckHome(const char* function) const;
   // Home, not inside a callback, not closed, no job mutex held.
@@ -157,7 +163,7 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
   void RunTimers();
   template <typename F>
   void RunCallback(const char* name, F&& callback) noexcept;
-  void Close() JOBCORE_EXCLUDES(job_mutex);  // runs what is queued, then marks the context closed
+  void Close() JOBCORE_EXCLUDES(job_mutex);  // runs what is queued, then drops what still comes
 
   // Constant after creation.
   const std::string name_;
@@ -171,7 +177,7 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
   std::atomic<WorkItem*> queue_{nullptr};  // newest first
   std::atomic<bool> notified_{false};
   std::atomic<bool> sleeping_{false};
-  std::atomic<int> users_{0};
+  std::atomic<int> users_{0};  // kNoMoreUsers: closed to them
   std::atomic<bool> closed_{false};
   std::atomic<bool> has_home_{false};
   WaitDomain wait_domain_;  // has its own protection

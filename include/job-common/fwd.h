@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Forward declarations of every public type, and the one namespace switch of the library. Forward-declare
+// Forward declarations of the public classes that users name in their own headers, and the one namespace switch of the library. Forward-declare
 // through this header, never by hand: the names live in an inline namespace that differs between the
 // production build (`jobcore`) and the instrumented one (`jobcore::testing`), so that linking a program
 // against both, or against the wrong one, fails at link time instead of at run time.

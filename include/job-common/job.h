@@ -52,7 +52,7 @@ class Job {
 
   // --- Any thread ---
   const std::string& id() const { return id_; }  // empty: internal, invisible to monitors and events
-  uint64_t number() const { return number_; }    // 1, 2, 3 … in order of creation, per core; never reused
+  uint64_t number() const { return number_; }    // growing in order of creation, per core; never reused
   const std::string& type() const { return type_; }
   bool internal() const { return id_.empty(); }
   bool auto_finalize() const { return auto_finalize_; }
@@ -80,6 +80,7 @@ class Job {
     kNone,
     kStart,  // Run has not been entered
     kYield,  // in a sleep or yield of the driver: look for a pause before resuming it
+    kHook,   // in a sleep or yield of the Pause or Resume hook: a pause does not end it
     kPlain,  // inside the gate: resume it as it is
   };
 
@@ -114,6 +115,7 @@ class Job {
   JobStatus status_ ABSL_GUARDED_BY(job_mutex) = JobStatus::kUndefined;
   bool registered_ ABSL_GUARDED_BY(job_mutex) = false;  // findable; the core holds a reference
   bool started_ ABSL_GUARDED_BY(job_mutex) = false;
+  bool becomes_ready_ ABSL_GUARDED_BY(job_mutex) = false;  // Ready was called while it was parked
   ReadyCapabilities capabilities_ ABSL_GUARDED_BY(job_mutex) = {.complete = false};
   std::optional<JobOutcome> outcome_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::string> pause_reasons_ ABSL_GUARDED_BY(job_mutex);
@@ -129,6 +131,7 @@ class Job {
   Suspension suspension_ = Suspension::kStart;
   bool in_hook_ = false;             // inside the driver's Pause or Resume hook: yields do not park
   bool completing_ = false;          // a Complete hook is in progress
+  bool run_entered_ = false;         // Run has been called
   bool run_returned_ = false;        // Run has returned (and may wait for that hook)
   TimePoint wake_at_ = kNoDeadline;  // of the sleep it is suspended in
   CoHandle suspended_;               // to resume when suspension_ ends

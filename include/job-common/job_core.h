@@ -54,7 +54,8 @@ class JobCore {
   explicit JobCore(Options options);
   // On the thread that constructed it, outside of callbacks. Force-cancels and waits for what still runs (use
   // monitor::Shutdown before, to bound the wait and learn what is open); then passes through every context
-  // that ran its jobs, so that none still touches it. Aborts if a JobRef or an observer is left.
+  // that ran its jobs, so that none still touches it. Aborts if a JobRef or an observer is left; nothing else of
+  // it (JobTxnBuilder, Job&) may be used any more either.
   ~JobCore() JOBCORE_EXCLUDES(job_mutex);
   JobCore(const JobCore&) = delete;
   JobCore& operator=(const JobCore&) = delete;
@@ -93,6 +94,7 @@ class JobCore {
   void Lock() ABSL_NO_THREAD_SAFETY_ANALYSIS;              // the capability is acquired by JobLock
   void UnlockAndPublish() ABSL_NO_THREAD_SAFETY_ANALYSIS;  // … and released by it
   void PassThroughContexts() JOBCORE_EXCLUDES(job_mutex);
+  void RunLastTurns() JOBCORE_EXCLUDES(job_mutex);
 
   // --- Constant after creation ---
   const MainLoop main_loop_;
@@ -120,8 +122,8 @@ class JobCore {
   std::vector<std::weak_ptr<AioContext>> contexts_ ABSL_GUARDED_BY(job_mutex);  // of its jobs and observers
 };
 
-// Waiting for jobs: every change of a job of `core` wakes these up. See aio_wait.h; the condition takes its
-// own JobLock.
+// Waiting for jobs: every change of a job of `core`, except its progress, wakes these up. See aio_wait.h; the condition
+// takes its own JobLock.
 inline absl::Status AioWaitWhileUnlocked(JobCore& core, absl::FunctionRef<bool()> condition, WaitOptions options = {})
     JOBCORE_EXCLUDES(job_mutex) {
   return AioWaitWhileUnlocked(core.main_context(), condition, options);

@@ -34,7 +34,8 @@ struct JobEvent {
 // "created", "running", … and the outcome where there is one, for people.
 std::string ToString(const JobEvent& event);
 
-// Where a reader is. Starts behind everything there is (value-initialised: at the oldest event kept).
+// Where a reader is. Value-initialised: before the first event there was; `lost` then counts those that the
+// ring no longer has.
 struct EventCursor {
   uint64_t next = 1;  // sequence number of the next event to read
 };

@@ -43,6 +43,11 @@ enum class JobVerb : unsigned char {
 };
 inline constexpr size_t kJobVerbCount = 8;
 
+enum class CancelMode : unsigned char {
+  kSoft,   // finish early, but consistently, if the job can (ReadyCapabilities::soft_cancel); else as kForce
+  kForce,  // stop now
+};
+
 // Wire names, in the order of the enums.
 inline constexpr std::array<std::string_view, kJobStatusCount> kJobStatusNames = {
     "undefined", "created", "running",  "paused",    "ready", "standby",

@@ -15,15 +15,16 @@
 
 namespace jobcore::inline JOBCORE_ABI {
 
-// Called exactly once if the verb was accepted, as a callback of the context given; never if the verb was
-// refused (it returned an error).
+// Called exactly once if the verb was accepted, as a callback of the context given (which must not be stopped
+// before); never if the verb was refused (it returned an error): then what the callback holds is destroyed with
+// the argument, that is by the caller, under the caller's JobLock.
 class VerbReply {
  public:
   VerbReply() = default;  // nobody wants to know
   VerbReply(AioContext& context, absl::AnyInvocable<void(absl::Status)> callback)
       : context_(context.shared_from_this()), callback_(std::move(callback)) {}
 
-  // Any thread, with or without job_mutex; once.
+  // Any thread, not under job_mutex; once.
   void Send(absl::Status status) && {
     if (context_ == nullptr) return;
     const std::shared_ptr<AioContext> context = std::move(context_);  // until Post has returned

@@ -32,7 +32,7 @@ namespace jobcore::inline JOBCORE_ABI {
 // are for Run and what Run awaits, one at a time, not for coroutines spawned beside it.
 class JobContext {
  public:
-  explicit JobContext(Job& job) : job_(job) {}
+  explicit JobContext(Job& job) : job_(job) {}  // made by the core
   JobContext(const JobContext&) = delete;
   JobContext& operator=(const JobContext&) = delete;
 
@@ -45,11 +45,11 @@ class JobContext {
   [[nodiscard]] PausePointAwaiter PausePoint();
 
   // Suspends the job until `deadline`, until it is woken by Enter, or cancelled; zero lets everybody else run.
-  // It is a pause point too. A pause does not cut the sleep short, nor does it extend it.
+  // It is a pause point too. A pause does not cut the sleep short, nor does it extend it. A wake-up that came
+  // since the last yield or sleep ends it at once: loop on what you wait for.
   [[nodiscard]] SleepAwaiter Sleep(Nanoseconds duration);
   [[nodiscard]] SleepAwaiter SleepUntil(TimePoint deadline);
-  // Suspends the job until Enter, or until it is cancelled. A wake-up that came since the last yield or sleep
-  // ends it at once.
+  // Suspends the job until Enter, or until it is cancelled; an earlier wake-up ends it at once, as above.
   [[nodiscard]] SleepAwaiter Yield();
 
   // The job can be completed on demand from now on: RUNNING -> READY. Called again, changes the capabilities

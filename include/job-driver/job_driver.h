@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// JobDriver: what the code that *is* a job implements. No hook is ever called under job_mutex, and none is
-// called twice at the same time.
+// JobDriver: what the code that *is* a job implements. No hook is ever called under job_mutex. In the job's
+// context one thing runs at a time, but Cancel and Complete come between any two steps of Run, Pause, Resume.
 //
 //   in the job's context                        in the core's main context, after Run has ended
 //   ------------------------------------        ------------------------------------------------------------
@@ -14,8 +14,8 @@
 // * and has not been force-cancelled before its first step.
 //
 // Hooks are coroutines, so they may wait. Those not overridden cost nothing. Exceptions from Run, Pause,
-// Resume, Prepare and Commit fail the job, one from Complete is its answer; from Cancel, Abort and Clean, which
-// cannot fail, they abort the process.
+// Resume (which leave the pause point that Run awaits), Prepare and Commit fail the job; one from Complete is its
+// answer; from Cancel, Abort and Clean, which cannot fail, they abort the process.
 
 #ifndef JOBCORE_JOB_DRIVER_JOB_DRIVER_H_
 #define JOBCORE_JOB_DRIVER_JOB_DRIVER_H_
@@ -33,11 +33,6 @@
 #include "job-common/progress.h"
 
 namespace jobcore::inline JOBCORE_ABI {
-
-enum class CancelMode : unsigned char {
-  kSoft,   // finish early, but consistently, if the job can (ReadyCapabilities::soft_cancel); else as kForce
-  kForce,  // stop now
-};
 
 class JobDriver {
  public:
@@ -65,7 +60,7 @@ class JobDriver {
   // Asked to complete while ready: record that, and Enter the job if it yields. Beside Run, while Run is
   // suspended; not after it. Ok: accepted, and later requests get Ok without another call. A job that is
   // paused stays paused.
-  virtual Co<absl::Status> Complete(JobContext&) { return {}; }
+  virtual Co<absl::Status> Complete(JobContext&);  // by default: Unimplemented
 
   // --- In the core's main context ---
 
@@ -84,7 +79,7 @@ class JobDriver {
 struct JobSpec {
   // A letter, then letters, digits, '-', '.', '_'; unique among the jobs of the core until the job is dismissed.
   std::string id = {};
-  AioContext* context = nullptr;   // where Run runs; null: the main context
+  AioContext* context = nullptr;   // where Run runs, kept alive by the job; null: the main one
   JobTxnBuilder* group = nullptr;  // null: a group of its own
   bool auto_finalize = true;       // false: the group waits in PENDING for monitor::Finalize
   bool auto_dismiss = true;        // false: the record stays in CONCLUDED until monitor::Dismiss
@@ -96,7 +91,8 @@ struct JobSpec {
 // queried. All or nothing: on error there was never a job, no event tells of one, no hook is called, and the
 // driver is destroyed here.
 // Any thread. InvalidArgument: bad or missing id. AlreadyExists: the id is taken. Aborted: the group has
-// failed. FailedPrecondition: the group is sealed, the core is shutting down.
+// failed. FailedPrecondition: the group is sealed, the I/O thread has been stopped, the core is shutting down.
+// Not inside a co_await expression: see coroutine.h.
 absl::StatusOr<JobRef> CreateJob(JobCore& core, JobSpec spec, std::unique_ptr<JobDriver> driver)
     JOBCORE_EXCLUDES(job_mutex);
 

@@ -26,8 +26,8 @@
 #include "job-common/job.h"
 #include "job-common/job_core.h"
 #include "job-common/job_mutex.h"
+#include "job-common/job_status.h"
 #include "job-common/verb_reply.h"
-#include "job-driver/job_driver.h"
 
 namespace jobcore::inline JOBCORE_ABI::monitor {
 

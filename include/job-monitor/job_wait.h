@@ -20,7 +20,7 @@
 #include "job-common/job_core.h"
 #include "job-common/job_mutex.h"
 #include "job-common/job_outcome.h"
-#include "job-driver/job_driver.h"
+#include "job-common/job_status.h"
 #include "job-monitor/job_query.h"
 
 namespace jobcore::inline JOBCORE_ABI::monitor {

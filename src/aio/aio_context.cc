@@ -56,6 +56,10 @@ AioContext::~AioContext() {
     Die(absl::StrCat("AioContext '", name_, "' destroyed while handler '", handlers_.begin()->second->name,
                      "' is registered"));
   }
+  DropQueue();
+}
+
+void AioContext::DropQueue() {
   while (WorkItem* item = queue_.exchange(nullptr, std::memory_order_seq_cst)) {
     while (item != nullptr) {
       WorkItem* const next = std::exchange(item->next_, nullptr);
@@ -63,6 +67,14 @@ AioContext::~AioContext() {
       item = next;
     }
   }
+}
+
+bool AioContext::TryAddUser() {
+  int users = users_.load(std::memory_order_relaxed);
+  while (users != kNoMoreUsers) {
+    if (users_.compare_exchange_weak(users, users + 1, std::memory_order_acq_rel)) return true;
+  }
+  return false;
 }
 
 AioContext* AioContext::Current() { return current_context; }
@@ -98,6 +110,12 @@ void AioContext::Post(WorkItem& item) {
   } while (!queue_.compare_exchange_weak(head, &item, std::memory_order_seq_cst, std::memory_order_relaxed));
   // From here on `item` may be gone.
   SchedPoint("aio.post.pushed");
+  // Pushed after Close has emptied the queue for the last time? Then it is for us to drop (seq_cst: the other
+  // half is in Close).
+  if (closed_.load(std::memory_order_seq_cst)) [[unlikely]] {
+    DropQueue();
+    return;
+  }
   WakeIfSleeping();
 }
 
@@ -214,7 +232,8 @@ void AioContext::Dispatch() {
 
 void AioContext::Close() {
   RunOnce(false);
-  closed_.store(true, std::memory_order_release);
+  closed_.store(true, std::memory_order_seq_cst);
+  DropQueue();
 }
 
 void AioContext::RunReady() {

@@ -55,12 +55,13 @@ absl::Status IOThread::Stop() {
     return absl::FailedPreconditionError(
         absl::StrCat("I/O thread '", name(), "' cannot stop itself: stop it from another thread"));
   }
-  if (const int users = context_->users(); users != 0) {
+  if (int users = 0; !context_->users_.compare_exchange_strong(users, AioContext::kNoMoreUsers)) {
     return absl::FailedPreconditionError(absl::StrCat("I/O thread '", name(), "' is in use by ", users, " job(s)"));
   }
   stopped_ = true;
   if (!thread_.joinable()) {
-    context_->closed_.store(true, std::memory_order_release);
+    context_->closed_.store(true, std::memory_order_seq_cst);
+    context_->DropQueue();
     return absl::OkStatus();
   }
   context_->Post("I/O thread stop", [this] { running_ = false; });

@@ -36,8 +36,8 @@ TaskScope::~TaskScope() {
 }
 
 void TaskScope::Spawn(Co<void> task) {
-  ++running_;
   auto* const self = new Task(*this, std::move(task));  // deletes itself
+  ++running_;
   self->Start(self->co);
 }
 

@@ -29,8 +29,7 @@ absl::Status CheckId(const JobSpec& spec) {
   }
   if (spec.id.empty()) return absl::InvalidArgumentError("An explicit job ID is required");
   if (!IsWellFormedId(spec.id)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "Invalid job ID '", spec.id, "'; it must be a letter followed by letters, digits, '-', '.' or '_'"));
+    return absl::InvalidArgumentError(absl::StrCat("Invalid job ID '", spec.id, "'"));
   }
   return absl::OkStatus();
 }
@@ -46,6 +45,9 @@ absl::StatusOr<JobRef> CreateJob(JobCore& core, JobSpec spec, std::unique_ptr<Jo
 }
 
 absl::StatusOr<JobRef> JobOps::Create(JobCore& core, const JobSpec& spec, std::unique_ptr<JobDriver> driver) {
+  if (spec.group != nullptr && spec.group->txn_ == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("Job '", spec.id, "': its group's builder was moved from"));
+  }
   if (spec.group != nullptr && &spec.group->txn_->core_ != &core) {
     return absl::InvalidArgumentError(absl::StrCat("Job '", spec.id, "' and its group belong to different cores"));
   }
@@ -80,6 +82,10 @@ absl::Status JobOps::Register(Job& job) {
     return absl::FailedPreconditionError(
         absl::StrCat("Job '", job.id_, "' cannot join its group, which is sealed; create members before Seal"));
   }
+  if (!job.context_->TryAddUser()) {
+    return absl::FailedPreconditionError(absl::StrCat("Job '", job.id_, "' cannot be created: its I/O thread '",
+                                                      job.context_->name(), "' has been stopped"));
+  }
   AddRef(job);  // the registry's
   auto& registry = job.internal() ? core.internal_jobs_ : core.jobs_;
   registry.emplace_hint(registry.end(), job.number_, &job);
@@ -87,7 +93,6 @@ absl::Status JobOps::Register(Job& job) {
   ++core.open_jobs_;
   AddMember(txn, job);
   if (txn.number() == job.number_) txn.phase_ = JobTxn::Phase::kSealed;  // a group of its own
-  job.context_->AddUser();
   NoteContext(core, job.context_);
   SetStatus(job, JobStatus::kCreated);
   return absl::OkStatus();

@@ -95,7 +95,13 @@ EventObserver::EventObserver(JobCore& core, AioContext& context, Callback callba
 EventObserver::~EventObserver() { Close(); }
 
 void EventObserver::Close() {
+  constexpr std::string_view kName = "end of an event observer's call";
   internal::ObserverState& state = *state_;
+  if (!state.context->IsHome()) {
+    if (absl::Status refusal = CheckMayWait(state.core.main_context(), kName); !refusal.ok()) {
+      internal::Die(absl::StrCat("EventObserver::Close: ", refusal.message()));
+    }
+  }
   {
     JobLock lock(state.core);
     state.closed = true;
@@ -108,7 +114,7 @@ void EventObserver::Close() {
                                                      JobLock lock(state.core);
                                                      return state.in_call;
                                                    },
-                                                   {.name = "end of an event observer's call"});
+                                                   {.name = kName});
   if (!status.ok()) internal::Die(absl::StrCat("EventObserver::Close: ", status.message()));
 }
 

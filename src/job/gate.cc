@@ -100,13 +100,15 @@ bool JobOps::SuspendForSleep(Job& job, CoHandle self, TimePoint deadline) {
                                "': a sleep or yield in a coroutine that Run does not await; put it into Run itself"));
   }
   for (;;) {
-    if (job.word_.force_cancelled() || job.word_.ConsumeWoken()) return false;
+    if (job.word_.force_cancelled()) return false;
+    const bool woken = job.word_.ConsumeWoken();
     if (job.word_.must_park() && !job.in_hook_) {
-      job.gate_ = SleepOn(job, deadline, /*slept=*/false);
+      job.gate_ = SleepOn(job, deadline, /*slept=*/woken);
       job.gate_.StartWithin(*self.root, self.handle);
       return true;
     }
-    const auto how = job.in_hook_ ? Job::Suspension::kPlain : Job::Suspension::kYield;
+    if (woken) return false;
+    const auto how = job.in_hook_ ? Job::Suspension::kHook : Job::Suspension::kYield;
     if (TrySuspend(job, self, how, deadline)) return true;
   }
 }
@@ -137,10 +139,19 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
   return false;
 }
 
+bool JobOps::SleepIsOver(Job& job, bool timer_fired) {
+  const bool woken = job.word_.ConsumeWoken();
+  return woken || timer_fired || job.word_.force_cancelled() || job.wake_at_ == TimePoint::min() ||
+         (job.wake_at_ != kNoDeadline && job.context_->clock().Now() >= job.wake_at_);
+}
+
+void JobOps::ResumeHook(Job& job, bool timer_fired) {
+  if (!SleepIsOver(job, timer_fired) && TrySuspend(job, job.suspended_, Job::Suspension::kHook, job.wake_at_)) return;
+  job.suspended_.Resume();
+}
+
 void JobOps::ResumeSleeper(Job& job, bool timer_fired) {
-  const bool slept = job.word_.ConsumeWoken() || timer_fired || job.word_.force_cancelled() ||
-                     job.wake_at_ == TimePoint::min() ||
-                     (job.wake_at_ != kNoDeadline && job.context_->clock().Now() >= job.wake_at_);
+  const bool slept = SleepIsOver(job, timer_fired);
   if (slept && !job.word_.must_park()) {
     job.suspended_.Resume();
     return;

@@ -26,6 +26,7 @@ JobTxnBuilder::~JobTxnBuilder() {
 }
 
 absl::Status JobTxnBuilder::Seal() {
+  if (txn_ == nullptr) return absl::FailedPreconditionError("the group's builder was moved from");
   JobLock lock(txn_->core_);
   sealed_ = true;
   return JobOps::Seal(*txn_);
@@ -200,6 +201,9 @@ bool JobOps::GoesOnByItself(const Job& job) {
       return true;
     case JobStatus::kPending:
       return !AwaitsFinalize(job);
+    case JobStatus::kReady:  // if it has been asked to finish
+      return job.word_.cancel_requested() ||
+             (job.pending_ != nullptr && (job.pending_->complete_accepted || !job.pending_->complete.empty()));
     default:
       return false;
   }

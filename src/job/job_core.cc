@@ -43,11 +43,8 @@ void JobCore::Lock() { mutex_.Lock(); }
 
 void JobCore::UnlockAndPublish() {
   const bool changed = std::exchange(changed_, false);
-  absl::InlinedVector<Deferred, 4> deferred;
-  if (!deferred_.empty()) {
-    deferred = std::move(deferred_);
-    deferred_.clear();
-  }
+  absl::InlinedVector<Deferred, 4> deferred(std::move(deferred_));
+  deferred_.clear();
   mutex_.Unlock();
   for (const Deferred& d : deferred) d.context->Post(*d.item);
   if (changed) main_context_->wait_domain().Kick();
@@ -63,6 +60,7 @@ JobCore::JobCore(Options options)
     own_thread_ = std::thread([this]() JOBCORE_EXCLUDES(job_mutex) {
       const AioHome home(*main_context_);
       while (!quit_.load(std::memory_order_acquire)) main_context_->RunOnce(/*may_block=*/true);
+      RunLastTurns();
     });
   }
 }
@@ -84,21 +82,26 @@ JobCore::~JobCore() {
   }
   if (observers != 0) internal::Die(absl::StrCat("a JobCore was destroyed with ", observers, " EventObservers open"));
 
-  // What is left now has been posted to the main context: the destruction of jobs, mainly, whose drivers may
-  // hold references to further jobs.
   if (main_loop_ == MainLoop::kOwnThread) {
     main_context_->Post("end of core", [this] { quit_.store(true, std::memory_order_release); });
     own_thread_.join();
-    home_ = std::make_shared<AioHome>(*main_context_);
-  }
-  for (int64_t before = -1; before != live_jobs_.load(std::memory_order_acquire);) {
-    before = live_jobs_.load(std::memory_order_acquire);
-    main_context_->RunOnce(/*may_block=*/false);
+  } else {
+    RunLastTurns();
   }
   if (const int64_t live = live_jobs_.load(std::memory_order_acquire); live != 0) {
     internal::Die(absl::StrCat("a JobCore was destroyed while JobRefs to ", live, " of its jobs were held"));
   }
   mutex_.Retire();
+}
+
+// What is left at the end has been posted to the main context: replies, and the destruction of jobs, whose
+// drivers may hold references to further jobs.
+void JobCore::RunLastTurns() {
+  constexpr int kMaxTurns = 1000;  // a shared context may have work of others without end
+  int turn = 0;
+  do {
+    main_context_->RunOnce(/*may_block=*/false);
+  } while (live_jobs_.load(std::memory_order_acquire) != 0 && main_context_->HasWork() && ++turn < kMaxTurns);
 }
 
 void JobCore::PassThroughContexts() {
@@ -111,12 +114,14 @@ void JobCore::PassThroughContexts() {
     const std::shared_ptr<AioContext> context = weak.lock();
     if (context == nullptr || context == main_context_) continue;
     auto passed = std::make_shared<std::atomic<bool>>(false);
-    context->Post("barrier of ~JobCore", [passed, main = main_context_]() JOBCORE_EXCLUDES(job_mutex) {
+    // Signals when it is destroyed: after its turn, or dropped because the context has been stopped.
+    std::shared_ptr<void> barrier(nullptr, [passed, main = main_context_](void*) JOBCORE_EXCLUDES(job_mutex) {
       passed->store(true, std::memory_order_release);
       main->wait_domain().Kick();
     });
+    context->Post("barrier of ~JobCore", [barrier = std::move(barrier)] {});
     const absl::Status status = AioWaitWhileUnlocked(
-        *main_context_, [&] { return !passed->load(std::memory_order_acquire) && !context->closed(); },
+        *main_context_, [&] { return !passed->load(std::memory_order_acquire) && context->has_home(); },
         {.name = "contexts to let go of a core"});
     if (!status.ok()) internal::Die(Absl(status.ToString()));
   }

@@ -93,6 +93,8 @@ class JobOps {
   static absl::Status LeaveGate(Job& job);
   // Resumes a driver that sleeps or yields and has been taken out of idle, by way of the gate if it must park.
   static void ResumeSleeper(Job& job, bool timer_fired);
+  // The same inside of the driver's Pause or Resume hook, where a pause is being seen to already.
+  static void ResumeHook(Job& job, bool timer_fired);
   static Co<void> Gate(Job& job, bool with_hooks);
   static void Enter(Job& job);
 
@@ -160,6 +162,7 @@ class JobOps {
   static Co<absl::Status> ParkThenRun(Job& job);
   static void Begin(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static void FinishRun(Job& job) JOBCORE_EXCLUDES(job_mutex);
+  static bool SleepIsOver(Job& job, bool timer_fired);
   static Co<void> SleepOn(Job& job, TimePoint deadline, bool slept);
   static bool TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint deadline);
   static void PostResume(Job& job);

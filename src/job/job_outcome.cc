@@ -8,7 +8,8 @@
 namespace jobcore::inline JOBCORE_ABI {
 
 JobOutcome JobOutcome::Failed(const absl::Status& status) {
-  return {Kind::kFailed, status.code(), std::string(status.message().data(), status.message().size())};
+  const std::string message(status.message().data(), status.message().size());
+  return {Kind::kFailed, status.code(), message.empty() ? absl::StatusCodeToString(status.code()) : message};
 }
 
 JobOutcome JobOutcome::Cancelled(std::string_view message) {

@@ -32,6 +32,9 @@ void JobOps::Dispatch(Job& job, bool timer_fired) {
     case Job::Suspension::kYield:
       ResumeSleeper(job, timer_fired);
       return;
+    case Job::Suspension::kHook:
+      ResumeHook(job, timer_fired);
+      return;
     case Job::Suspension::kPlain:
       job.suspended_.Resume();
       return;
@@ -49,7 +52,9 @@ void JobOps::Begin(Job& job) {
     return;
   }
   try {
-    job.run_ = job.word_.must_park() ? ParkThenRun(job) : job.driver_->Run(*job.face_);
+    const bool park = job.word_.must_park();
+    job.run_entered_ = !park;
+    job.run_ = park ? ParkThenRun(job) : job.driver_->Run(*job.face_);
   } catch (...) {  // a Run that is no coroutine itself
     job.run_status_ = StatusFromException("Run");
     job.run_returned_ = true;
@@ -62,6 +67,7 @@ void JobOps::Begin(Job& job) {
 Co<absl::Status> JobOps::ParkThenRun(Job& job) {
   co_await Gate(job, /*with_hooks=*/false);
   if (job.word_.force_cancelled()) co_return absl::CancelledError();
+  job.run_entered_ = true;
   co_return co_await job.driver_->Run(*job.face_);
 }
 
@@ -81,11 +87,15 @@ void JobOps::RunReturned(CoRoot& root) {
 
 void JobOps::FinishRun(Job& job) {
   std::vector<VerbReply> unanswered;
+  bool accepted = false;
   job.timer_.reset();
   {
     JobLock lock(job.core_);
     LeaveContext(job);
-    if (job.pending_ != nullptr) unanswered.swap(job.pending_->complete);
+    if (job.pending_ != nullptr) {
+      unanswered.swap(job.pending_->complete);
+      accepted = job.pending_->complete_accepted;
+    }
     const absl::Status& status = job.run_status_;
     const bool cancelled = job.word_.force_cancelled() || (absl::IsCancelled(status) && job.word_.cancel_requested());
     if (status.ok() && !cancelled) {
@@ -104,8 +114,9 @@ void JobOps::FinishRun(Job& job) {
     MaybeConverge(*job.txn_);
   }
   for (VerbReply& reply : unanswered) {
-    std::move(reply).Send(absl::FailedPreconditionError(
-        absl::StrCat("Job '", job.id_, "' finished first, before it could be asked to complete")));
+    std::move(reply).Send(accepted ? absl::OkStatus()
+                                   : absl::FailedPreconditionError(absl::StrCat(
+                                         "Job '", job.id_, "' finished first, before it could be asked to complete")));
   }
 }
 
@@ -135,16 +146,29 @@ void JobOps::CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) {
     force = std::exchange(pending.force_cancel, false);
     complete = !pending.complete.empty();
   }
-  if (job.run_returned_ || job.suspension_ == Job::Suspension::kStart) return;  // no hook outside of Run
-  if (soft) job.driver_->Cancel(*job.face_, CancelMode::kSoft);
-  if (force) job.driver_->Cancel(*job.face_, CancelMode::kForce);
-  if (complete && !std::exchange(job.completing_, true)) Spawn("complete hook", RunComplete(keep));
+  // No hook outside of Run. A hook may end Run, so this is looked at again before each.
+  const auto runs = [&job] { return job.run_entered_ && !job.run_returned_; };
+  if (soft && runs()) job.driver_->Cancel(*job.face_, CancelMode::kSoft);
+  if (force && runs()) job.driver_->Cancel(*job.face_, CancelMode::kForce);
+  if (complete && runs() && !job.word_.force_cancelled() && !std::exchange(job.completing_, true)) {
+    Spawn("complete hook", RunComplete(keep));
+  }
+}
+
+Co<absl::Status> JobDriver::Complete(JobContext& job) {
+  co_return absl::UnimplementedError(
+      absl::StrCat("Job '", job.id(), "' cannot be completed on demand: its driver does not implement it"));
 }
 
 Co<void> JobOps::RunComplete(JobRef job) {
   absl::Status status;
+  bool accepted;
+  {
+    JobLock lock(job->core_);
+    accepted = job->pending_->complete_accepted;
+  }
   try {
-    status = co_await job->driver_->Complete(*job->face_);
+    if (!accepted) status = co_await job->driver_->Complete(*job->face_);
   } catch (...) {
     status = StatusFromException("Complete");
   }

@@ -63,6 +63,7 @@ absl::Status JobOps::Resume(Job& job, std::string_view reason) {
 void JobOps::Unpark(Job& job) {
   job.word_.Unpark();
   SetStatus(job, Unparked(job.status_));
+  if (std::exchange(job.becomes_ready_, false)) SetStatus(job, JobStatus::kReady);
   DeferResume(job);
 }
 
@@ -70,6 +71,8 @@ void JobOps::ForceCancelRunning(Job& job) {
   if (job.word_.force_cancelled()) return;
   Pending(job).force_cancel = true;
   DeferVerbs(job);  // before its resumption: the driver is told first
+  job.pause_reasons_.clear();
+  job.word_.ClearPause();
   NoteChange(job.core_);
   if (job.word_.RequestForce()) {
     DeferResume(job);
@@ -110,12 +113,7 @@ absl::Status JobOps::Complete(Job& job, VerbReply reply) {
         absl::StrCat("The active block job '", job.id_, "' cannot be completed; ",
                      job.capabilities_.complete ? "its cancellation has been asked for" : "cancel it"));
   }
-  internal::PendingVerbs& pending = Pending(job);
-  if (pending.complete_accepted) {
-    std::move(reply).Send(absl::OkStatus());
-    return absl::OkStatus();
-  }
-  pending.complete.push_back(std::move(reply));
+  Pending(job).complete.push_back(std::move(reply));
   DeferVerbs(job);
   return absl::OkStatus();
 }
@@ -138,9 +136,14 @@ void JobOps::Ready(Job& job, ReadyCapabilities capabilities) {
   job.capabilities_ = capabilities;
   // Readiness is the status itself: a second call changes nothing else.
   if (job.status_ == JobStatus::kRunning) SetStatus(job, JobStatus::kReady);
+  if (job.status_ == JobStatus::kPaused) job.becomes_ready_ = true;
+  NoteChange(job.core_);
 }
 
-void JobOps::PublishDetails(Job& job, std::shared_ptr<const JobDetails>& details) { job.details_.swap(details); }
+void JobOps::PublishDetails(Job& job, std::shared_ptr<const JobDetails>& details) {
+  job.details_.swap(details);
+  NoteChange(job.core_);
+}
 
 // --- job-monitor/job_monitor.h ---
 

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
+#include <mutex>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -72,13 +75,54 @@ absl::StatusOr<JobOutcome> CancelAndWait(const JobRef& job, CancelMode mode, Tim
   return WaitFor(job, deadline);
 }
 
-absl::StatusOr<JobOutcome> CompleteAndWait(const JobRef& job, TimePoint deadline) {
-  if (absl::Status refusal = CheckMayWait(job->core().main_context(), WaitName(job)); !refusal.ok()) return refusal;
-  {
-    JobLock lock(job->core());
-    if (absl::Status status = Complete(*job); !status.ok()) return status;
+namespace {
+
+// The driver's answer to a complete, on its way from the main context to whoever waits.
+class Answer {
+ public:
+  void Set(const absl::Status& status) {
+    const std::lock_guard lock(mutex_);
+    code_ = status.code();
+    message_ = std::string(status.message());
   }
-  return WaitFor(job, deadline);
+  // OK: none yet, or it was.
+  absl::Status Get() const {
+    const std::lock_guard lock(mutex_);
+    return absl::Status(code_, message_);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  absl::StatusCode code_ = absl::StatusCode::kOk;
+  std::string message_;
+};
+
+}  // namespace
+
+absl::StatusOr<JobOutcome> CompleteAndWait(const JobRef& job, TimePoint deadline) {
+  const std::string name = WaitName(job);
+  AioContext& main = job->core().main_context();
+  if (absl::Status refusal = CheckMayWait(main, name); !refusal.ok()) return refusal;
+  const auto answer = std::make_shared<Answer>();
+  {
+    VerbReply reply(main, [answer, &main](const absl::Status& status) JOBCORE_EXCLUDES(job_mutex) {
+      answer->Set(status);
+      main.wait_domain().Kick();
+    });
+    JobLock lock(job->core());
+    if (absl::Status status = Complete(*job, std::move(reply)); !status.ok()) return status;
+  }
+  // Refused by the driver, and not because the job has finished first.
+  const auto refused = [&]() JOBCORE_EXCLUDES(job_mutex) {
+    if (answer->Get().ok()) return false;
+    JobLock lock(job->core());
+    return !IsCompleted(job->status());
+  };
+  const absl::Status waited =
+      AioWaitWhileUnlocked(job->core(), [&]() JOBCORE_EXCLUDES(job_mutex) { return MustWaitFor(job) && !refused(); },
+                           {.name = name, .deadline = deadline});
+  if (waited.ok() && refused()) return answer->Get();
+  return ResultOf(job, waited);
 }
 
 size_t CancelAll(JobCore& core, CancelMode mode) {

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "block/target_file.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "block/file_error.h"
+#include "block/file_kind.h"
+
+namespace jobcore::inline JOBCORE_ABI::internal {
+namespace {
+
+// ".<name>.jobcore-" and six characters, cut to what a file system takes.
+std::string RandomName(std::string_view name) {
+  static constexpr std::string_view kTag = ".jobcore-";
+  static constexpr std::string_view kCharacters = "abcdefghijklmnopqrstuvwxyz012345";
+  std::array<unsigned char, 6> random{};
+  // Six bytes are always given at once; were they not, zeros would do: the name is tried with O_EXCL.
+  (void)!getrandom(random.data(), random.size(), 0);
+  std::string result(".");
+  result.append(name.substr(0, NAME_MAX - 1 - kTag.size() - random.size()));
+  result.append(kTag);
+  for (const unsigned char byte : random) result.push_back(kCharacters[byte % kCharacters.size()]);
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<TargetFile> TargetFile::Open(std::string path, bool replace, const struct stat& source) {
+  const size_t slash = path.rfind('/');
+  std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+  if (path.empty()) return absl::InvalidArgumentError("target: empty file name");
+  if (name.empty() || name == "." || name == "..") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("target ", Quoted(path), " is the name of a directory, not of a file"));
+  }
+  std::string directory = slash == std::string::npos ? "." : path.substr(0, slash == 0 ? 1 : slash);
+
+  TargetFile file(std::move(path), std::move(directory), std::move(name), replace);
+  if (absl::Status s = file.OpenDirectory(); !s.ok()) return s;
+  if (absl::Status s = file.CheckName(&source); !s.ok()) return s;
+  if (absl::Status s = file.CheckRoom(static_cast<uint64_t>(source.st_blocks) * 512); !s.ok()) {
+    return s;
+  }
+  return file;
+}
+
+absl::Status TargetFile::OpenDirectory() {
+  directory_ = UniqueFd(open(directory_path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory_) return FileError("cannot open the target's directory", directory_path_, errno);
+  if (faccessat(directory_.get(), ".", W_OK | X_OK, AT_EACCESS) != 0) {
+    return FileError("cannot write to the target's directory", directory_path_, errno);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TargetFile::CheckName(const struct stat* source) const {
+  struct stat found;
+  if (fstatat(directory_.get(), name_.c_str(), &found, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno == ENOENT) return absl::OkStatus();
+    return FileError("cannot look at target", path_, errno);
+  }
+  // The link itself would be replaced; but whoever names a link to a directory, or to the source, errs.
+  struct stat behind;
+  if (S_ISLNK(found.st_mode) && fstatat(directory_.get(), name_.c_str(), &behind, 0) == 0) {
+    found = behind;
+  }
+  if (source != nullptr && found.st_dev == source->st_dev && found.st_ino == source->st_ino) {
+    return absl::InvalidArgumentError(absl::StrCat("target ", Quoted(path_), " is the same file as the source"));
+  }
+  if (!S_ISREG(found.st_mode) && !S_ISLNK(found.st_mode)) {
+    return absl::InvalidArgumentError(absl::StrCat("target ", Quoted(path_), " is ", FileKind(found.st_mode)));
+  }
+  if (!replace_) {
+    return absl::AlreadyExistsError(absl::StrCat("target ", Quoted(path_), " exists"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TargetFile::CheckRoom(uint64_t bytes) const {
+  struct statvfs room;
+  if (fstatvfs(directory_.get(), &room) != 0) {
+    return FileError("cannot look at the file system of", directory_path_, errno);
+  }
+  // Blocks, not bytes: their product need not fit.
+  const uint64_t needed = bytes / room.f_frsize + (bytes % room.f_frsize != 0 ? 1 : 0);
+  if (needed <= room.f_bavail) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("no room for target ", Quoted(path_), ": ", bytes, " bytes are needed, ",
+                   static_cast<uint64_t>(room.f_bavail) * room.f_frsize, " are available"));
+}
+
+std::string TargetFile::temporary_path() const {
+  return absl::StrCat(directory_path_, directory_path_ == "/" ? "" : "/", temporary_);
+}
+
+absl::Status TargetFile::Create() {
+  constexpr int kAttempts = 100;
+  for (int i = 0; i < kAttempts; ++i) {
+    std::string name = RandomName(name_);
+    file_ =
+        UniqueFd(openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (file_) {
+      temporary_ = std::move(name);
+      return absl::OkStatus();
+    }
+    if (errno != EEXIST) break;
+  }
+  return FileError("cannot create a temporary file beside target", path_, errno);
+}
+
+absl::Status TargetFile::CheckPublishable() const {
+  struct stat named;
+  struct stat open;
+  if (fstat(file_.get(), &open) != 0) return FileError("cannot look at", temporary_path(), errno);
+  if (fstatat(directory_.get(), temporary_.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0) {
+    return FileError("lost the temporary file", temporary_path(), errno);
+  }
+  if (named.st_dev != open.st_dev || named.st_ino != open.st_ino) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the temporary file ", Quoted(temporary_path()), " has been replaced"));
+  }
+  absl::Status status = CheckName(nullptr);
+  if (absl::IsAlreadyExists(status)) {
+    return absl::AlreadyExistsError(absl::StrCat("target ", Quoted(path_), " has appeared meanwhile"));
+  }
+  return status;
+}
+
+absl::Status TargetFile::Publish() {
+  const int directory = directory_.get();
+  const char* const from = temporary_.c_str();
+  const char* const to = name_.c_str();
+  bool done = false;
+  if (replace_) {
+    done = renameat(directory, from, directory, to) == 0;
+  } else {
+    done = renameat2(directory, from, directory, to, RENAME_NOREPLACE) == 0;
+    if (!done && (errno == EINVAL || errno == ENOSYS)) {
+      // Not known to this file system. A link does not replace anything either.
+      done = linkat(directory, from, directory, to, 0) == 0;
+      if (done) unlinkat(directory, from, 0);
+    }
+  }
+  if (!done) return FileError("cannot give the copy its name", path_, errno);
+  temporary_.clear();
+  // EINVAL: a file system whose directories need no sync, or know none.
+  if (fsync(directory) != 0 && errno != EINVAL) {
+    return FileError("target is in place, but may not outlive a power failure:", path_, errno);
+  }
+  return absl::OkStatus();
+}
+
+void TargetFile::Discard() {
+  // Nothing can be done about an error; the name says what the file is.
+  if (!temporary_.empty()) unlinkat(directory_.get(), temporary_.c_str(), 0);
+  temporary_.clear();
+  file_ = UniqueFd();
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI::internal

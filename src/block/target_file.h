@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// TargetFile: a file that comes into being under its name complete, or not at all. It is written under a
+// temporary name beside its own, and renamed at the end.
+
+#ifndef JOBCORE_BLOCK_TARGET_FILE_H_
+#define JOBCORE_BLOCK_TARGET_FILE_H_
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "block/unique_fd.h"
+#include "job-common/fwd.h"
+
+namespace jobcore::inline JOBCORE_ABI::internal {
+
+// One thread at a time. The directory is held open, so that it may be renamed meanwhile.
+class TargetFile {
+ public:
+  // Checks that `path` can become a copy of `source`, and writes nothing. `replace`: it may exist.
+  static absl::StatusOr<TargetFile> Open(std::string path, bool replace, const struct stat& source);
+
+  TargetFile(TargetFile&&) = default;
+  TargetFile& operator=(TargetFile&&) = delete;
+  // Discards.
+  ~TargetFile() { Discard(); }
+
+  const std::string& path() const { return path_; }
+  std::string temporary_path() const;
+  int fd() const { return file_.get(); }  // of the temporary file
+
+  // Makes the temporary file: empty, open for writing, nobody else's.
+  absl::Status Create();
+  // All that may be in the way of Publish.
+  absl::Status CheckPublishable() const;
+  // Gives the temporary file its name. On error it still is a temporary file, unless the message says that
+  // the target is in place.
+  absl::Status Publish();
+  // Removes the temporary file, if there is one.
+  void Discard();
+
+ private:
+  TargetFile(std::string path, std::string directory, std::string name, bool replace)
+      : path_(std::move(path)), directory_path_(std::move(directory)), name_(std::move(name)), replace_(replace) {}
+
+  absl::Status OpenDirectory();
+  // What stands at the target's name now must not be in the way.
+  absl::Status CheckName(const struct stat* source) const;
+  absl::Status CheckRoom(uint64_t bytes) const;
+
+  const std::string path_;
+  const std::string directory_path_;
+  const std::string name_;
+  const bool replace_;
+  UniqueFd directory_;
+  UniqueFd file_;
+  std::string temporary_;  // its name in the directory; empty: there is none
+};
+
+}  // namespace jobcore::inline JOBCORE_ABI::internal
+
+#endif  // JOBCORE_BLOCK_TARGET_FILE_H_

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "tools/jobctl/backup_command.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "job-common/io_engine.h"
+#include "job-common/iothread.h"
+#include "job-common/job_core.h"
+#include "job-driver/job_driver.h"
+#include "job-monitor/event_observer.h"
+#include "job-monitor/job_monitor.h"
+#include "job-monitor/job_query.h"
+#include "job-monitor/job_wait.h"
+#include "tools/jobctl/line_reader.h"
+#include "tools/jobctl/pairs.h"
+#include "tools/jobctl/reporter.h"
+#include "tools/jobctl/signals.h"
+
+namespace jobctl {
+namespace {
+
+using namespace jobcore;
+using namespace std::chrono_literals;
+
+constexpr Nanoseconds kProgressInterval = 500ms;
+constexpr int kMaxIoWorkers = 16;
+
+void Complain(absl::string_view text) {
+  const std::string line = absl::StrCat("jobctl: ", text, "\n");
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+// One run of the command. Everything in it but the jobs themselves happens on the main thread, in callbacks
+// of the core's main context.
+class Session {
+ public:
+  explicit Session(const BackupCommand& command) : command_(command) {}
+
+  int Run(std::vector<Pair> pairs);
+
+ private:
+  bool MakeDrivers();
+  absl::Status CreateJobs();
+  void StartJobs();
+  int Summarize();
+
+  void OnEvents(const EventPage& page);
+  void OnTick();
+  void OnSignal();
+  void AskWhenAllArePending();
+  void OnAnswer(const std::optional<std::string>& line);
+  [[noreturn]] void ExitAtOnce();
+
+  bool Finished();
+  Nanoseconds Now() { return core_.main_context().clock().Now() - start_; }
+
+  const BackupCommand& command_;
+  std::vector<Pair> pairs_;
+  const std::unique_ptr<Reporter> reporter_ = command_.json ? Reporter::Json() : Reporter::Text();
+  const TimePoint start_ = Clock::System().Now();
+
+  // Destroyed from the bottom up: a core outlives references to its jobs and all that hangs on its main
+  // context; the threads and the engine outlive the jobs.
+  std::unique_ptr<IoEngine> engine_;
+  std::vector<std::unique_ptr<IOThread>> io_threads_;
+  std::vector<std::unique_ptr<JobDriver>> drivers_;
+  JobCore core_;
+  std::vector<JobRef> jobs_;
+  uint64_t last_event_ = 0;  // the newest one reported
+  bool asked_ = false;
+  bool interrupted_ = false;
+  std::optional<monitor::EventObserver> observer_;
+  std::optional<SignalWatch> signals_;
+  std::optional<LineReader> answer_;
+  AioTimer ticker_{core_.main_context(), "progress", [this] { OnTick(); }};
+};
+
+int Session::Run(std::vector<Pair> pairs) {
+  pairs_ = std::move(pairs);
+  if (!MakeDrivers()) return kExitUsage;  // nothing has been written until here
+
+  absl::StatusOr<SignalWatch> signals = SignalWatch::Create(core_.main_context(), [this](int) { OnSignal(); });
+  if (!signals.ok()) {
+    Complain(signals.status().message());
+    return kExitFailed;
+  }
+  signals_.emplace(*std::move(signals));
+  observer_.emplace(core_, core_.main_context(), [this](const EventPage& page) { OnEvents(page); });
+
+  if (absl::Status s = CreateJobs(); !s.ok()) {
+    Complain(s.message());
+    return kExitFailed;  // ~JobCore ends the jobs that were made
+  }
+  StartJobs();
+  ticker_.ArmAt(core_.main_context().clock().Now() + kProgressInterval);
+
+  // All the rest happens in callbacks while this waits.
+  const absl::Status waited = AioWaitWhileUnlocked(core_, [this] { return !Finished(); }, {.name = "the backups"});
+  if (!waited.ok()) Complain(waited.message());
+  return Summarize();
+}
+
+bool Session::MakeDrivers() {
+  const auto most_requests = static_cast<int64_t>(command_.in_flight) * std::ssize(pairs_);
+  engine_ = IoEngine::ThreadPool(static_cast<int>(std::clamp<int64_t>(most_requests, 1, kMaxIoWorkers)));
+  for (const Pair& pair : pairs_) {
+    auto driver = MakeBackup({.source = pair.source,
+                              .target = pair.target,
+                              .force = command_.force,
+                              .in_flight = command_.in_flight,
+                              .chunk_bytes = command_.chunk_bytes,
+                              .engine = engine_.get()});
+    if (driver.ok()) {
+      drivers_.push_back(*std::move(driver));
+    } else {
+      Complain(driver.status().message());
+    }
+  }
+  return drivers_.size() == pairs_.size();
+}
+
+absl::Status Session::CreateJobs() {
+  for (int i = 0; i < command_.io_threads; ++i) {
+    io_threads_.push_back(std::make_unique<IOThread>(absl::StrCat("io", i)));
+  }
+  JobTxnBuilder group(core_);
+  for (size_t i = 0; i < pairs_.size(); ++i) {
+    absl::StatusOr<JobRef> job = CreateJob(core_,
+                                           {.id = pairs_[i].id,
+                                            .context = &io_threads_[i % io_threads_.size()]->context(),
+                                            .group = command_.group ? &group : nullptr,
+                                            .auto_finalize = !command_.ask_to_finalize},
+                                           std::move(drivers_[i]));
+    if (!job.ok()) return job.status();
+    jobs_.push_back(*std::move(job));
+  }
+  return group.Seal();
+}
+
+void Session::StartJobs() {
+  // Refused only if the job's group has failed already; then its outcome says so.
+  for (const JobRef& job : jobs_) StartJob(*job).IgnoreError();
+}
+
+bool Session::Finished() {
+  JobLock lock(core_);
+  return core_.job_count() == 0 && last_event_ == core_.last_event();
+}
+
+void Session::OnEvents(const EventPage& page) {
+  if (page.lost > 0) reporter_->EventsLost(Now(), page.lost);
+  for (const JobEvent& event : page.events) {
+    // The clock of the events is read once per turn of a loop: it may be a little behind ours.
+    reporter_->Event(std::max(event.time - start_, Nanoseconds::zero()), event);
+    last_event_ = event.sequence;
+  }
+  if (command_.ask_to_finalize) AskWhenAllArePending();
+}
+
+void Session::OnTick() {
+  std::vector<monitor::JobInfo> jobs = monitor::SnapshotJobs(core_);
+  std::reverse(jobs.begin(), jobs.end());  // oldest first, as on the command line
+  reporter_->Progress(Now(), jobs);
+  ticker_.ArmAt(core_.main_context().clock().Now() + kProgressInterval);
+}
+
+void Session::AskWhenAllArePending() {
+  if (asked_) return;
+  std::vector<std::string> pending;
+  {
+    JobLock lock(core_);
+    for (const JobRef& job : jobs_) {
+      if (job->status() == JobStatus::kPending) {
+        pending.push_back(job->id());
+      } else if (!IsConcluded(job->status())) {
+        return;
+      }
+    }
+  }
+  if (pending.empty()) return;
+  asked_ = true;
+  reporter_->Question(pending);
+  answer_.emplace(core_.main_context(), [this](const std::optional<std::string>& line) { OnAnswer(line); });
+}
+
+void Session::OnAnswer(const std::optional<std::string>& line) {
+  const bool yes = line == "y" || line == "Y" || line == "yes";
+  if (!yes) {
+    monitor::CancelAll(core_);
+    return;
+  }
+  absl::Status refused;
+  {
+    JobLock lock(core_);
+    for (const JobRef& job : jobs_) {
+      // The second one of a group joins the first.
+      if (job->status() == JobStatus::kPending) refused.Update(monitor::Finalize(*job));
+    }
+  }
+  if (!refused.ok()) Complain(refused.message());
+}
+
+void Session::OnSignal() {
+  if (interrupted_) ExitAtOnce();
+  interrupted_ = true;
+  Complain("cancelling; once more to exit at once");
+  monitor::CancelAll(core_);
+}
+
+void Session::ExitAtOnce() {
+  for (const monitor::JobInfo& job : monitor::SnapshotJobs(core_)) {
+    if (job.details == nullptr) continue;
+    for (const auto& [name, value] : *job.details) {
+      if (name == "temporary") unlink(value.c_str());
+    }
+  }
+  _exit(kExitCancelled);  // without destructors: they would wait for the requests that hang
+}
+
+int Session::Summarize() {
+  std::vector<JobSummary> summaries;
+  bool failed = false;
+  bool cancelled = false;
+  for (size_t i = 0; i < jobs_.size(); ++i) {
+    const absl::StatusOr<JobOutcome> outcome = monitor::WaitFor(jobs_[i]);  // has concluded: no wait
+    JobSummary& job = summaries.emplace_back();
+    job.id = pairs_[i].id;
+    job.source = pairs_[i].source;
+    job.target = pairs_[i].target;
+    job.outcome = outcome.ok() ? *outcome : JobOutcome::Failed(outcome.status());
+    job.bytes = jobs_[i]->progress().Get().current;
+    if (job.outcome.kind == JobOutcome::Kind::kFailed) {
+      Complain(absl::StrCat(job.id, ": ", job.outcome.message));
+      failed = true;
+    }
+    if (job.outcome.kind == JobOutcome::Kind::kCancelled) cancelled = true;
+  }
+  const int exit_status = failed ? kExitFailed : cancelled ? kExitCancelled : kExitDone;
+  reporter_->Summary(Now(), exit_status, summaries);
+  return exit_status;
+}
+
+}  // namespace
+
+int RunBackup(const BackupCommand& command) {
+  absl::StatusOr<std::vector<Pair>> pairs = MakePairs(command.paths);
+  if (!pairs.ok()) {
+    Complain(pairs.status().message());
+    return kExitUsage;
+  }
+  BlockSignals();  // before there are other threads
+  return Session(command).Run(*std::move(pairs));
+}
+
+}  // namespace jobctl

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// jobctl: runs jobs from the command line.
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "job-driver/block/backup.h"
+#include "tools/jobctl/backup_command.h"
+
+#ifndef JOBCORE_VERSION  // set by the build
+#define JOBCORE_VERSION "unversioned"
+#endif
+
+namespace {
+
+using Options = jobcore::BackupOptions;
+
+constexpr char kBackupFooter[] = R"(
+Each target appears under its name complete and on stable storage, or not at all. Until then it
+is a hidden file beside it, `.NAME.jobcore-XXXXXX`. Holes of a source stay holes.
+
+With --group the targets appear together, after all have been copied, or none does. The file
+system cannot rename several files at once, so only a crash between the renames can separate them.
+
+With --finalize manual, jobctl asks on standard input when all is copied. Anything but `y` or
+`yes`, the end of input too, cancels.
+
+The first SIGINT, SIGTERM or SIGHUP cancels the jobs and waits until they have cleaned up. The
+second one exits at once: it removes the hidden files, but does not wait for requests that hang.
+
+Exit status: 0 all done; 1 something failed; 2 bad input, nothing was written; 130 cancelled.)";
+
+void AddBackup(CLI::App& app, jobctl::BackupCommand& command) {
+  CLI::App* const backup = app.add_subcommand("backup", "Copy files, such as disk images, as jobs");
+  backup->footer(kBackupFooter);
+  backup->add_option("SRC DST", command.paths, "Each source, followed by its target")->type_name("")->required();
+  backup->add_flag("--group", command.group, "All or nothing: one failure aborts all");
+  backup->add_option("--iothreads", command.io_threads, "Threads that drive jobs, in turn")
+      ->type_name("N")
+      ->check(CLI::Range(1, 64).description(""))
+      ->capture_default_str();
+  backup
+      ->add_option_function<std::string>(
+          "--finalize", [&command](const std::string& mode) { command.ask_to_finalize = mode == "manual"; },
+          "Whether to ask before targets get their names")
+      ->type_name("auto|manual")
+      ->check(CLI::IsMember({"auto", "manual"}).description(""))
+      ->default_str("auto");
+  backup->add_flag("--force", command.force, "Replace targets that exist");
+  backup->add_option("--in-flight", command.in_flight, "Chunks of a job copied at the same time")
+      ->type_name("N")
+      ->check(CLI::Range(1, Options::kMaxInFlight).description(""))
+      ->capture_default_str();
+  backup->add_option("--chunk", command.chunk_bytes, "Bytes per chunk; 64k, 1m, …")
+      ->transform(CLI::AsSizeValue(false).description(""))
+      ->check(CLI::Range(Options::kMinChunkBytes, Options::kMaxChunkBytes).description(""))
+      ->type_name("SIZE")
+      ->default_str("256k");
+  backup->add_flag("--json", command.json, "One JSON object per line instead of text");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Runs long-running jobs: start, watch, finalize, cancel", "jobctl");
+  app.set_version_flag("--version", "jobctl " JOBCORE_VERSION);
+  app.require_subcommand(1);
+  jobctl::BackupCommand backup;
+  AddBackup(app, backup);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? jobctl::kExitDone : jobctl::kExitUsage;
+  }
+  return jobctl::RunBackup(backup);
+}

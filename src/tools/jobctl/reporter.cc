@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "tools/jobctl/reporter.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "block/file_error.h"
+#include "tools/jobctl/format.h"
+
+namespace jobctl {
+namespace {
+
+using jobcore::JobEvent;
+using jobcore::JobOutcome;
+using jobcore::JobStatus;
+using jobcore::Nanoseconds;
+using jobcore::ProgressSnapshot;
+using jobcore::monitor::JobInfo;
+
+// Written through at once: whoever reads us acts on what we say. Errors are ignored: the jobs go on without
+// an audience.
+void Put(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+std::string Pad(std::string_view text, size_t width) {
+  std::string result(text);
+  if (result.size() < width) result.append(width - result.size(), ' ');
+  return result;
+}
+
+// What each job has done per second since the last time.
+class Rates {
+ public:
+  uint64_t Update(uint64_t job, Nanoseconds time, uint64_t bytes) {
+    Sample& last = last_[job];
+    const double seconds = std::chrono::duration<double>(time - last.time).count();
+    if (seconds > 0 && bytes >= last.bytes) {
+      last.rate = static_cast<uint64_t>(static_cast<double>(bytes - last.bytes) / seconds);
+    }
+    last.time = time;
+    last.bytes = bytes;
+    return last.rate;
+  }
+
+ private:
+  struct Sample {
+    Nanoseconds time{0};
+    uint64_t bytes = 0;
+    uint64_t rate = 0;
+  };
+  std::map<uint64_t, Sample> last_;
+};
+
+class TextReporter final : public Reporter {
+ public:
+  void Event(Nanoseconds time, const JobEvent& event) override {
+    if (event.status == JobStatus::kNull) return;  // dismissed: of no interest to people
+    id_width_ = std::max(id_width_, event.job_id.size());
+    Line(Stamp(time) + Pad(event.job_id, id_width_) + "  " + ToString(event));
+  }
+  void EventsLost(Nanoseconds time, uint64_t count) override { Line(absl::StrCat(Stamp(time), count, " events lost")); }
+  void Progress(Nanoseconds time, const std::vector<JobInfo>& jobs) override {
+    std::vector<std::string> lines;
+    for (const JobInfo& job : jobs) {
+      const uint64_t rate = rates_.Update(job.number, time, job.progress.current);
+      if (!IsCompleted(job.status)) lines.push_back(ProgressLine(job, rate));
+    }
+    if (!terminal_) {
+      for (const std::string& line : lines) Line(line);
+    } else {
+      Put(absl::StrCat("\r", absl::StrJoin(lines, " | ").substr(0, TerminalWidth() - 1), "\x1b[K"));
+      line_open_ = true;
+    }
+  }
+  void Question(const std::vector<std::string>& ids) override {
+    ClearLine();
+    // On a terminal the person who answers ends the line.
+    const absl::string_view end = isatty(STDIN_FILENO) == 1 ? " " : "\n";
+    Put(absl::StrCat("finalize ", absl::StrJoin(ids, ", "), "? [y/N]", end));
+  }
+  void Summary(Nanoseconds time, int, const std::vector<JobSummary>& jobs) override {
+    for (const JobSummary& job : jobs) {
+      std::string line = absl::StrCat(Stamp(time), Pad(job.id, id_width_), "  ");
+      if (job.outcome.succeeded()) {
+        absl::StrAppend(&line, "done  ", HumanBytes(job.bytes), " of data in ", jobcore::internal::Quoted(job.target));
+      } else {
+        absl::StrAppend(&line, job.outcome.ToString());
+      }
+      Line(line);
+    }
+  }
+
+ private:
+  static std::string Stamp(Nanoseconds time) {
+    const std::string seconds = Seconds(time);
+    return absl::StrCat("[", std::string(seconds.size() < 8 ? 8 - seconds.size() : 0, ' '), seconds, "] ");
+  }
+  std::string ProgressLine(const JobInfo& job, uint64_t rate) const {
+    const ProgressSnapshot& p = job.progress;
+    const uint64_t percent = p.total == 0 ? 0 : p.current * 100 / p.total;
+    return absl::StrCat(Pad(job.id, id_width_), "  ", jobcore::internal::ToAbsl(JobStatusName(job.status)), "  ",
+                        absl::Dec(percent, absl::kSpacePad3), "%  ", HumanBytes(p.current), " of ", HumanBytes(p.total),
+                        "  ", HumanBytes(rate), "/s");
+  }
+  static size_t TerminalWidth() {
+    winsize size{};
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+  }
+  void ClearLine() {
+    if (line_open_) Put("\r\x1b[K");
+    line_open_ = false;
+  }
+  void Line(const std::string& text) {
+    ClearLine();
+    Put(text + "\n");
+  }
+
+  const bool terminal_ = isatty(STDOUT_FILENO) == 1;
+  bool line_open_ = false;  // the cursor stands behind a progress line
+  size_t id_width_ = 0;
+  Rates rates_;
+};
+
+class JsonReporter final : public Reporter {
+ public:
+  void Event(Nanoseconds time, const JobEvent& event) override {
+    JsonObject object;
+    object.Add("type", "event").Add("time", time).Add("sequence", event.sequence);
+    object.Add("job", event.job_id).Add("status", JobStatusName(event.status));
+    if (event.outcome) AddOutcome(object, *event.outcome);
+    Line(object);
+  }
+  void EventsLost(Nanoseconds time, uint64_t count) override {
+    Line(JsonObject().Add("type", "lost").Add("time", time).Add("count", count));
+  }
+  void Progress(Nanoseconds time, const std::vector<JobInfo>& jobs) override {
+    for (const JobInfo& job : jobs) {
+      const uint64_t rate = rates_.Update(job.number, time, job.progress.current);
+      if (IsCompleted(job.status)) continue;
+      JsonObject object;
+      object.Add("type", "progress").Add("time", time).Add("job", job.id);
+      object.Add("status", JobStatusName(job.status)).Add("current", job.progress.current);
+      Line(object.Add("total", job.progress.total).Add("bytes-per-second", rate));
+    }
+  }
+  void Question(const std::vector<std::string>& ids) override {
+    std::vector<std::string> quoted;
+    quoted.reserve(ids.size());
+    for (const std::string& id : ids) quoted.push_back(JsonString(id));
+    Line(JsonObject()
+             .Add("type", "question")
+             .Add("question", "finalize")
+             .AddRaw("jobs", "[" + absl::StrJoin(quoted, ",") + "]"));
+  }
+  void Summary(Nanoseconds time, int exit_status, const std::vector<JobSummary>& jobs) override {
+    std::vector<std::string> list;
+    for (const JobSummary& job : jobs) {
+      JsonObject object;
+      object.Add("job", job.id).Add("source", job.source).Add("target", job.target);
+      AddOutcome(object.Add("bytes", job.bytes), job.outcome);
+      list.push_back(object.Take());
+    }
+    Line(JsonObject()
+             .Add("type", "summary")
+             .Add("time", time)
+             .Add("exit-status", static_cast<uint64_t>(exit_status))
+             .AddRaw("jobs", "[" + absl::StrJoin(list, ",") + "]"));
+  }
+
+ private:
+  static void AddOutcome(JsonObject& object, const JobOutcome& outcome) {
+    switch (outcome.kind) {
+      case JobOutcome::Kind::kSucceeded:
+        object.Add("outcome", "succeeded");
+        break;
+      case JobOutcome::Kind::kFailed:
+        object.Add("outcome", "failed");
+        break;
+      case JobOutcome::Kind::kCancelled:
+        object.Add("outcome", "cancelled");
+        break;
+    }
+    if (!outcome.message.empty()) object.Add("message", outcome.message);
+  }
+  static void Line(JsonObject& object) { Put(object.Take() + "\n"); }
+
+  Rates rates_;
+};
+
+}  // namespace
+
+std::unique_ptr<Reporter> Reporter::Text() { return std::make_unique<TextReporter>(); }
+std::unique_ptr<Reporter> Reporter::Json() { return std::make_unique<JsonReporter>(); }
+
+}  // namespace jobctl

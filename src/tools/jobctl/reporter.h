@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Reporter: what jobctl prints on standard output.
+
+#ifndef JOBCORE_TOOLS_JOBCTL_REPORTER_H_
+#define JOBCORE_TOOLS_JOBCTL_REPORTER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "job-common/clock.h"
+#include "job-common/job_event.h"
+#include "job-common/job_outcome.h"
+#include "job-monitor/job_query.h"
+
+namespace jobctl {
+
+struct JobSummary {
+  std::string id;
+  std::string source;
+  std::string target;
+  jobcore::JobOutcome outcome;
+  uint64_t bytes = 0;
+};
+
+// Times are since the start of the program.
+class Reporter {
+ public:
+  static std::unique_ptr<Reporter> Text();  // for people; on a terminal, progress stays on one line
+  static std::unique_ptr<Reporter> Json();  // for programs: one object per line
+
+  virtual ~Reporter() = default;
+  virtual void Event(jobcore::Nanoseconds time, const jobcore::JobEvent& event) = 0;
+  virtual void EventsLost(jobcore::Nanoseconds time, uint64_t count) = 0;
+  virtual void Progress(jobcore::Nanoseconds time, const std::vector<jobcore::monitor::JobInfo>& jobs) = 0;
+  virtual void Question(const std::vector<std::string>& ids) = 0;
+  virtual void Summary(jobcore::Nanoseconds time, int exit_status, const std::vector<JobSummary>& jobs) = 0;
+};
+
+}  // namespace jobctl
+
+#endif  // JOBCORE_TOOLS_JOBCTL_REPORTER_H_

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "tools/jobctl/signals.h"
+
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include "absl/status/status.h"
+
+namespace jobctl {
+namespace {
+
+sigset_t WatchedSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, signal);
+  return set;
+}
+
+}  // namespace
+
+void BlockSignals() {
+  const sigset_t set = WatchedSignals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+}
+
+absl::StatusOr<SignalWatch> SignalWatch::Create(jobcore::AioContext& context,
+                                                absl::AnyInvocable<void(int signal)> callback) {
+  const sigset_t set = WatchedSignals();
+  jobcore::internal::UniqueFd fd(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd) return absl::ErrnoToStatus(errno, "signalfd");
+  auto handler = jobcore::FdHandler::Create(context, "signals", fd.get(), jobcore::FdEvents::kReadable,
+                                            [fd = fd.get(), callback = std::move(callback)](jobcore::FdEvents) mutable {
+                                              signalfd_siginfo info;
+                                              if (read(fd, &info, sizeof(info)) == sizeof(info))
+                                                callback(static_cast<int>(info.ssi_signo));
+                                            });
+  if (!handler.ok()) return handler.status();
+  return SignalWatch(std::move(fd), *std::move(handler));
+}
+
+}  // namespace jobctl

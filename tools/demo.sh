@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Shows jobctl at work: two real ext4 images are backed up as one group, over two I/O threads; then a
+# member that fails takes its group along. No root, no mount.
+#
+# usage: tools/demo.sh [JOBCTL]     (otherwise the path is taken from $JOBCTL)
+set -euo pipefail
+
+jobctl=$(realpath "${1:-${JOBCTL:?usage: tools/demo.sh JOBCTL}}")
+PATH=$PATH:/usr/sbin:/sbin  # mke2fs and e2fsck, also for those who are not root
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/jobcore-demo.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+title() { printf '\n== %s\n\n' "$*"; }
+run() {
+  printf '$ %s\n' "$*"
+  "$@"
+}
+fail() {
+  printf 'demo: %s\n' "$*" >&2
+  exit 1
+}
+ok() { printf '  ok: %s\n' "$*"; }
+
+# image NAME DIR: an ext4 file system with up to 20,000 small files of DIR.
+image() {
+  mkdir "tree-$1"
+  find "$2" -type f -readable -size -256k | sort | head -n 20000 |
+    tar -cf - --files-from=- 2>/dev/null | tar -xf - -C "tree-$1"
+  mke2fs -q -t ext4 -d "tree-$1" "$1.img" 512M >/dev/null
+  printf '  %s.img: %s of 512M allocated; %d files of %s\n' "$1" "$(du -h "$1.img" | cut -f1)" \
+    "$(find "tree-$1" -type f | wc -l)" "$2"
+  rm -rf "tree-$1"
+}
+
+no_temporary_files() {
+  [[ -z $(find "$1" -name '.*.jobcore-*') ]] || fail "a temporary file was left in $1"
+  ok "no temporary file is left"
+}
+
+title 'Two file systems, made of files of this machine'
+image disk0 /usr/include
+image disk1 /usr/share/doc
+
+title 'One group, two I/O threads: both appear, or none'
+mkdir backup
+run "$jobctl" backup --group --iothreads 2 \
+  disk0.img backup/disk0.img disk1.img backup/disk1.img
+echo
+for disk in disk0 disk1; do
+  cmp $disk.img backup/$disk.img || fail "$disk differs"
+  e2fsck -fn backup/$disk.img >fsck.log 2>&1 || fail "e2fsck: $(<fsck.log)"
+  (($(stat -c %b backup/$disk.img) <= $(stat -c %b $disk.img) + 64)) || fail "$disk lost its holes"
+  ok "$disk is identical, clean for e2fsck, and as sparse as its source"
+done
+no_temporary_files backup
+
+title 'The same, but somebody else makes one target meanwhile'
+mkdir again
+command=("$jobctl" backup --group --iothreads 2 --finalize manual
+         disk0.img again/disk0.img disk1.img again/disk1.img)
+printf '$ %s\n' "${command[*]}"
+coproc "${command[@]}" 2>&1
+jobctl_pid=$COPROC_PID
+exec {answer}>&"${COPROC[1]}" {output}<&"${COPROC[0]}"
+while read -r line <&$output; do
+  printf '%s\n' "$line"
+  if [[ $line == 'finalize '* ]]; then
+    run sh -c 'echo precious >again/disk1.img'
+    echo y
+    echo y >&$answer
+  fi
+done
+status=0
+wait "$jobctl_pid" || status=$?
+echo
+((status == 1)) || fail "exit status $status instead of 1"
+ok "jobctl exited with 1"
+[[ ! -e again/disk0.img ]] || fail "disk0 was committed without disk1"
+ok "disk0, which had been copied without fault, did not appear either"
+[[ $(<again/disk1.img) == precious ]] || fail "somebody else's file was touched"
+ok "somebody else's disk1 is untouched"
+no_temporary_files again
+
+title 'That is all'
