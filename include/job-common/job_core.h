@@ -46,7 +46,7 @@ class JobCore {
   struct Options {
     MainLoop main_loop = MainLoop::kThisThread;
     // Null: a new one with the system's clock and poller. Given: not yet anybody's home, or the caller's.
-    std::shared_ptr<AioContext> main_context;
+    std::shared_ptr<AioContext> main_context = nullptr;
     size_t event_capacity = 4096;  // events kept for readers; at least 1
   };
 

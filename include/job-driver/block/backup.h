@@ -24,8 +24,8 @@
 namespace jobcore::inline JOBCORE_ABI {
 
 struct BackupOptions {
-  std::string source;
-  std::string target;                       // a file's name, not a directory's
+  std::string source = {};
+  std::string target = {};                  // a file's name, not a directory's
   bool force = false;                       // replaces a target that exists (a symbolic link itself)
   int in_flight = 4;                        // chunks copied at the same time: 1 to kMaxInFlight
   size_t chunk_bytes = size_t{256} * 1024;  // kMinChunkBytes to kMaxChunkBytes
