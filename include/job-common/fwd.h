@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Forward declarations of the public classes that users name in their own headers, and the one namespace switch of the library. Forward-declare
-// through this header, never by hand: the names live in an inline namespace that differs between the
-// production build (`jobcore`) and the instrumented one (`jobcore::testing`), so that linking a program
+// Forward declarations of the public classes that users name in their own headers, and the one namespace switch of the
+// library. Forward-declare through this header, never by hand: the names live in an inline namespace that differs
+// between the production build (`jobcore`) and the instrumented one (`jobcore::testing`), so that linking a program
 // against both, or against the wrong one, fails at link time instead of at run time.
 
 #ifndef JOBCORE_JOB_COMMON_FWD_H_

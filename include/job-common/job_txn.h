@@ -41,7 +41,7 @@ class JobTxn {
     kOpen,        // members may join
     kSealed,      // members run, and finish
     kFinalizing,  // the finaliser has been posted, or runs; until the cut the group may still abort
-    kCommitting,  // past the cut
+    kDecided,     // past the cut: commits, or aborts
     kDone,        // all members have concluded
   };
 

@@ -82,7 +82,7 @@ struct JobSpec {
   AioContext* context = nullptr;   // where Run runs, kept alive by the job; null: the main one
   JobTxnBuilder* group = nullptr;  // null: a group of its own
   bool auto_finalize = true;       // false: the group waits in PENDING for monitor::Finalize
-  bool auto_dismiss = true;        // false: the record stays in CONCLUDED until monitor::Dismiss
+  bool auto_dismiss = true;        // false: CONCLUDED until monitor::Dismiss, if it was ever started
   bool internal = false;           // no id; invisible to monitors and events
   ProgressUnit unit = ProgressUnit::kBytes;
 };

@@ -9,8 +9,9 @@
 //   return monitor::Pause(*job);
 //
 // No verb opens a gap in the lock: it validates, records, and lets the rest happen elsewhere, later. Each
-// returns FailedPrecondition if the job's state does not allow it; the message begins with the wire text
-// (Job 'j' in state 's' cannot accept command verb 'v') and goes on, after ';', with what would work.
+// returns FailedPrecondition if the job's state does not allow it; the message begins with the wire text (Job 'j'
+// in state 's' cannot accept command verb 'v', unless another is given below) and goes on, after ';', with what
+// would work.
 //
 // Waiting for what a verb leads to, cancelling everything, and shutting down: job_wait.h.
 

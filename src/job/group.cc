@@ -56,7 +56,7 @@ void JobOps::RemoveMember(JobTxn& txn, Job& job) { std::erase(txn.members_, &job
 
 void JobOps::AbortGroup(JobTxn& txn, std::string reason) {
   if (std::exchange(txn.aborting_, true)) return;
-  if (txn.phase_ >= JobTxn::Phase::kCommitting) internal::Die("a group was aborted after its cut");
+  if (txn.phase_ >= JobTxn::Phase::kDecided) internal::Die("a group was aborted after its cut");
   txn.abort_reason_ = std::move(reason);
   for (auto member = txn.members_.rbegin(); member != txn.members_.rend(); ++member) AbortMember(**member);
   MaybeConverge(txn);
@@ -150,7 +150,7 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
   {  // The cut.
     JobLock lock(core);
     commit = !txn->aborting_;
-    txn->phase_ = JobTxn::Phase::kCommitting;
+    txn->phase_ = JobTxn::Phase::kDecided;
   }
 
   // Phase two: all Commit, or all Abort.

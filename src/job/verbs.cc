@@ -84,7 +84,7 @@ void JobOps::ForceCancelRunning(Job& job) {
 absl::Status JobOps::Cancel(Job& job, CancelMode mode) {
   if (absl::Status status = CheckVerb(job, JobVerb::kCancel); !status.ok()) return status;
   JobTxn& txn = *job.txn_;
-  if (txn.phase_ == JobTxn::Phase::kCommitting) {
+  if (txn.phase_ == JobTxn::Phase::kDecided) {
     return absl::FailedPreconditionError(
         absl::StrCat("Job '", job.id_, "' is committing; wait until it has concluded"));
   }
