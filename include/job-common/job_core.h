@@ -51,7 +51,7 @@ class JobCore {
   };
 
   JobCore() : JobCore(Options()) {}
-  explicit JobCore(Options options);
+  explicit JobCore(const Options& options);
   // On the thread that constructed it, outside of callbacks. Force-cancels and waits for what still runs (use
   // monitor::Shutdown before, to bound the wait and learn what is open); then passes through every context
   // that ran its jobs, so that none still touches it. Aborts if a JobRef or an observer is left; nothing else of

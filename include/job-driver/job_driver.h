@@ -93,7 +93,7 @@ struct JobSpec {
 // Any thread. InvalidArgument: bad or missing id. AlreadyExists: the id is taken. Aborted: the group has
 // failed. FailedPrecondition: the group is sealed, the I/O thread has been stopped, the core is shutting down.
 // Not inside a co_await expression: see coroutine.h.
-absl::StatusOr<JobRef> CreateJob(JobCore& core, JobSpec spec, std::unique_ptr<JobDriver> driver)
+absl::StatusOr<JobRef> CreateJob(JobCore& core, const JobSpec& spec, std::unique_ptr<JobDriver> driver)
     JOBCORE_EXCLUDES(job_mutex);
 
 // Lets the job run. Its Run is first entered from its context's loop, later. Any thread.

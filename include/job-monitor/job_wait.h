@@ -36,7 +36,7 @@ Co<absl::StatusOr<JobOutcome>> AwaitJob(JobRef job, TimePoint deadline = kNoDead
 absl::StatusOr<JobOutcome> CancelAndWait(const JobRef& job, CancelMode mode = CancelMode::kForce,
                                          TimePoint deadline = kNoDeadline) JOBCORE_EXCLUDES(job_mutex);
 
-// Complete, then WaitFor. The error of a refused complete.
+// Complete, then WaitFor. The error of a refused complete, be it by the job's state or by its driver's hook.
 absl::StatusOr<JobOutcome> CompleteAndWait(const JobRef& job, TimePoint deadline = kNoDeadline)
     JOBCORE_EXCLUDES(job_mutex);
 

@@ -36,7 +36,7 @@ absl::Status CheckId(const JobSpec& spec) {
 
 }  // namespace
 
-absl::StatusOr<JobRef> CreateJob(JobCore& core, JobSpec spec, std::unique_ptr<JobDriver> driver) {
+absl::StatusOr<JobRef> CreateJob(JobCore& core, const JobSpec& spec, std::unique_ptr<JobDriver> driver) {
   if (driver == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat("Job '", spec.id, "' was given no driver"));
   }

@@ -50,7 +50,7 @@ void JobCore::UnlockAndPublish() {
   if (changed) main_context_->wait_domain().Kick();
 }
 
-JobCore::JobCore(Options options)
+JobCore::JobCore(const Options& options)
     : main_loop_(options.main_loop),
       main_context_(ChooseMainContext(options)),
       events_(std::max<size_t>(options.event_capacity, 1)) {
@@ -129,6 +129,7 @@ void JobCore::PassThroughContexts() {
 
 void JobCore::RunMainLoop() {
   if (main_loop_ == MainLoop::kOwnThread) internal::Die("RunMainLoop: this core runs its main loop itself");
+  internal::AssertNoJobMutexHeld("JobCore::RunMainLoop", main_context_->name().c_str());
   while (!quit_.exchange(false, std::memory_order_acq_rel)) main_context_->RunOnce(/*may_block=*/true);
 }
 

@@ -159,7 +159,7 @@ absl::StatusOr<ShutdownReport> Shutdown(JobCore& core, ShutdownMode mode, TimePo
     });
     return going_on;
   };
-  const absl::Status waited = AioWaitWhileUnlocked(core, must_wait, {.name = kName, .deadline = deadline});
+  absl::Status waited = AioWaitWhileUnlocked(core, must_wait, {.name = kName, .deadline = deadline});
   if (!waited.ok() && !absl::IsDeadlineExceeded(waited)) return waited;
 
   ShutdownReport report;

@@ -54,6 +54,9 @@ int ReadThere(JobCore& core, AioContext& context, const int& counter) {
   return status.ok() ? result.load() : -1;
 }
 
+// The race: nothing orders this read and the job's writes.
+int Peek(const volatile int& counter) { return counter; }
+
 int Main(bool fixed) {
   JobCore core;
   IOThread thread("io0");
@@ -62,8 +65,10 @@ int Main(bool fixed) {
   if (!StartJob(*job).ok()) return 1;
   int highest = 0;
   for (int i = 0; i < kReads; ++i) {
-    const int seen = ReadThere(core, thread.context(), counter);  // the job goes on beside the next line
-    highest = fixed ? seen : counter;
+    highest = ReadThere(core, thread.context(), counter);
+    // The job goes on beside this, so it ends; that it has ended shows that the two have met.
+    while (!fixed && Peek(counter) == highest) {
+    }
   }
   if (!monitor::CancelAndWait(job).ok()) return 1;
   // The job has ended, and job_mutex has told us so: that orders its writes before this read.

@@ -340,6 +340,7 @@ void Monitor::WaitALittle(Visit& v) {
       break;
     case 1:
       outcome = monitor::CompleteAndWait(job.job, deadline);
+      if (absl::IsUnavailable(outcome.status())) return;  // the driver's planned refusal
       break;
     default:
       outcome = monitor::WaitFor(job.job, deadline);

@@ -47,12 +47,12 @@ class Rng {
 
 // Everything that is counted, with the name it is printed under.
 // clang-format off
-#define JOBCORE_STRESS_COUNTS(X)                                                                        \
-  X(worlds) X(iothreads) X(jobs) X(groups) X(unsealed) X(refused_creations) X(starts) X(abandons)       \
-  X(pauses) X(resumes) X(soft_cancels) X(force_cancels) X(cancel_alls) X(completes) X(finalizes)        \
-  X(dismissals) X(enters) X(wake_ups) X(gaps) X(queries) X(waits) X(awaits) X(observers) X(events)                  \
-  X(lost_events) X(replies) X(seen_parked) X(runs) X(steps) X(pause_hooks) X(commits) X(aborts) X(succeeded) X(failed) \
-  X(cancelled)
+#define JOBCORE_STRESS_COUNTS(X)                                                                          \
+  X(worlds) X(iothreads) X(jobs) X(groups) X(unsealed) X(refused_creations) X(starts) X(abandons)         \
+  X(pauses) X(resumes) X(soft_cancels) X(force_cancels) X(cancel_alls) X(completes) X(finalizes)          \
+  X(dismissals) X(enters) X(wake_ups) X(gaps) X(queries) X(waits) X(awaits) X(observers) X(events)        \
+  X(lost_events) X(replies) X(seen_parked) X(runs) X(steps) X(pause_hooks) X(commits) X(aborts)           \
+  X(succeeded) X(failed) X(cancelled)
 // clang-format on
 
 struct Counts {
