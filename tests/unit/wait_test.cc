@@ -404,12 +404,12 @@ TEST(CoWait, AKickFromTheConditionItselfIsSafe) {
 }
 
 TEST(CoWait, ACoroutineMayWaitForAnyContextAndGoesOnInItsOwnThread) {
-  IOThread a("a"), b("b");
   auto main = AioContext::Create({});
   const AioHome home(*main);
   std::atomic<bool> holds{true};
   std::atomic<bool> finished{false};
   Waiting waiting;
+  IOThread b("b"), a("a");  // end first: a kick of `main` may still be on its way
   a.context().Post("start", [&] {
     Spawn("w", [](IOThread& other, std::atomic<bool>& h, Waiting& w, std::atomic<bool>& f, AioContext& m) -> Co<void> {
       co_await Waiting::Run(other.context(), [&h] { return h.load(); }, {}, w);
