@@ -49,7 +49,7 @@ extern const JobMutexCapability job_mutex;  // never defined: exists in annotati
 
 // A mutex that is fast when nobody waits and fair when somebody does: a counter of waiters sends late comers
 // to the back of a gate, so a thread that loops {lock, unlock} cannot starve the others (a plain std::mutex
-// lets it: 0.9 s at worst, see bench/fair_mutex_bench.cc). Built on std::mutex so that TSan sees it.
+// lets it: bench/fair_mutex_bench.cc). Built on std::mutex so that TSan sees it.
 //
 // Use it through JobLock; only the core owns one.
 class JobMutex {
