@@ -47,10 +47,7 @@ class JobOps::IdleAwaiter {
   bool await_suspend(std::coroutine_handle<Promise> self) {
     return TrySuspend(job_, CoHandle::Of(self), Job::Suspension::kPlain, deadline_);
   }
-  bool await_resume() const {
-    const bool woken = job_.word_.ConsumeWoken();
-    return woken || (deadline_ != kNoDeadline && job_.context_->clock().Now() >= deadline_);
-  }
+  bool await_resume() const { return SleepIsOver(job_, /*timer_fired=*/false); }
 
  private:
   Job& job_;
