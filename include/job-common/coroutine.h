@@ -40,6 +40,8 @@ class CoRoot {
   using DoneFunction = void (*)(CoRoot& root);
 
   explicit CoRoot(DoneFunction on_done) : on_done_(on_done) {}
+  // Tells which kind of root this is, to those who derive from it.
+  bool ends_with(DoneFunction on_done) const { return on_done_ == on_done; }
   CoRoot(const CoRoot&) = delete;
   CoRoot& operator=(const CoRoot&) = delete;
 

@@ -44,6 +44,8 @@ class JobTxn;
 class JobTxnBuilder;
 class JobUnlock;
 class Progress;
+class Resource;
+class DrainedSection;
 struct JobEvent;
 struct JobSpec;
 enum class JobStatus : unsigned char;

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/inlined_vector.h"
 #include "job-common/aio_context.h"
 #include "job-common/coroutine.h"
 #include "job-common/fwd.h"
@@ -58,7 +59,8 @@ class Job {
   bool auto_finalize() const { return auto_finalize_; }
   bool auto_dismiss() const { return auto_dismiss_; }
   JobCore& core() const { return core_; }
-  AioContext& context() const { return *context_; }  // where its driver runs
+  // Where its driver runs; it may be moved (monitor::Move). Lives at least as long as the job.
+  AioContext& context() const { return *context_.load(std::memory_order_acquire); }
   const Progress& progress() const { return progress_; }
   // Told to stop without further ado. Stays true.
   bool force_cancelled() const { return word_.force_cancelled(); }
@@ -74,6 +76,7 @@ class Job {
   friend class JobContext;
   friend class JobOps;  // src/job: all that happens to a job
   friend class JobRef;
+  friend class ResourceOps;
 
   // How the job's coroutine is suspended where the job itself (not some I/O) has to wake it.
   enum class Suspension : unsigned char {
@@ -82,6 +85,7 @@ class Job {
     kYield,  // in a sleep or yield of the driver: look for a pause before resuming it
     kHook,   // in a sleep or yield of the Pause or Resume hook: a pause does not end it
     kPlain,  // inside the gate: resume it as it is
+    kMove,   // inside the gate: nothing of it is on any stack, so it can go to another context
   };
 
   Job(JobCore& core, uint64_t number, const JobSpec& spec, std::shared_ptr<JobTxn> txn,
@@ -95,13 +99,17 @@ class Job {
   const std::string type_;
   const bool auto_finalize_;
   const bool auto_dismiss_;
-  const std::shared_ptr<AioContext> context_;
-  const std::unique_ptr<JobDriver> driver_;  // its hooks run in context_, the finalisation hooks in the main one
-  const std::unique_ptr<JobContext> face_;   // what the driver sees of this job
-  const std::shared_ptr<JobTxn> txn_;        // its group
+  const std::unique_ptr<JobDriver> driver_;    // its hooks run in context_, the finalisation hooks in the main one
+  const std::unique_ptr<JobContext> face_;     // what the driver sees of this job
+  const std::shared_ptr<JobTxn> txn_;          // its group
+  const std::vector<Resource*> resources_;     // their drains pause it until its Run has ended
+  const std::vector<Resource*> still_at_end_;  // drained from the group's first Prepare to its last Clean
+  const Nanoseconds drain_timeout_;
 
   // --- Lock-free ---
   JobWord word_;
+  // Written under job_mutex, by the job itself or while it is not started. Stable for whoever owns the word.
+  std::atomic<AioContext*> context_;
   std::atomic<uint32_t> references_{0};
   Progress progress_;
   struct Item final : WorkItem {
@@ -113,10 +121,11 @@ class Job {
 
   // --- Guarded by job_mutex ---
   JobStatus status_ ABSL_GUARDED_BY(job_mutex) = JobStatus::kUndefined;
-  bool registered_ ABSL_GUARDED_BY(job_mutex) = false;  // findable; the core holds a reference
   bool started_ ABSL_GUARDED_BY(job_mutex) = false;
   bool becomes_ready_ ABSL_GUARDED_BY(job_mutex) = false;  // Ready was called while it was parked
   ReadyCapabilities capabilities_ ABSL_GUARDED_BY(job_mutex) = {.complete = false};
+  // The contexts that it lives in or has lived in: somebody may still be posting to one.
+  absl::InlinedVector<std::shared_ptr<AioContext>, 1> homes_ ABSL_GUARDED_BY(job_mutex);
   std::optional<JobOutcome> outcome_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::string> pause_reasons_ ABSL_GUARDED_BY(job_mutex);
   std::shared_ptr<const JobDetails> details_ ABSL_GUARDED_BY(job_mutex);

@@ -62,6 +62,7 @@ class JobTxn {
   // --- Guarded by job_mutex ---
   Phase phase_ ABSL_GUARDED_BY(job_mutex) = Phase::kOpen;
   bool aborting_ ABSL_GUARDED_BY(job_mutex) = false;
+  bool section_open_ ABSL_GUARDED_BY(job_mutex) = false;  // over what its members want to stand still
   std::string abort_reason_ ABSL_GUARDED_BY(job_mutex);   // for those who come too late
   size_t unfinished_ ABSL_GUARDED_BY(job_mutex) = 0;      // members whose Run has not ended
   std::vector<Job*> members_ ABSL_GUARDED_BY(job_mutex);  // in order of joining; empty when done

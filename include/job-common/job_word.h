@@ -19,7 +19,8 @@
 // (a pause is a gate); Enter on a job that is not idle leaves the sticky *woken* bit, which the next yield
 // consumes, so a wake-up that comes early is never lost.
 //
-// The pause bit mirrors "there are pause reasons" and is written under job_mutex only.
+// The pause bit mirrors "there are pause reasons", the move bit "there is another context to go to"; both are
+// written under job_mutex only. A job that has the move bit does not park before it has moved.
 
 #ifndef JOBCORE_JOB_COMMON_JOB_WORD_H_
 #define JOBCORE_JOB_COMMON_JOB_WORD_H_
@@ -47,8 +48,14 @@ class JobWord {
   bool pause_requested() const { return (Load() & kPause) != 0; }
   bool cancel_requested() const { return (Load() & kCancel) != 0; }  // soft or force
   bool force_cancelled() const { return (Load() & kForce) != 0; }
+  bool move_requested() const { return (Load() & kMove) != 0; }
   // Asked to pause, and not told to stop: the job must not run its driver's code past a pause point.
   bool must_park() const { return (Load() & (kPause | kForce)) == kPause; }
+  // Asked to pause or to move, and not told to stop: the next pause point leads into the gate.
+  bool must_halt() const {
+    const uint32_t word = Load();
+    return (word & kForce) == 0 && (word & (kPause | kMove)) != 0;
+  }
 
   // Enter. True: the job was idle and is now running; the caller must post its resumption.
   bool TakeByEnter() {
@@ -82,10 +89,10 @@ class JobWord {
   }
 
   // running -> idle. False, and nothing changed, if there is a request to look at or a wake-up to consume.
-  // `ignore_pause`: inside the gate, where a pause is being seen to already.
-  bool TryIdle(bool ignore_pause = false) {
+  // `in_gate`: where pauses and moves are being seen to already.
+  bool TryIdle(bool in_gate = false) {
     SchedPoint("job.word.idle");
-    const uint32_t obstacles = (kAttention | kWoken) & ~(ignore_pause ? kPause : 0);
+    const uint32_t obstacles = (kAttention | kWoken) & ~(in_gate ? kPause | kMove : 0);
     uint32_t word = Load();
     while ((word & obstacles) == 0)
       if (Exchange(word, With(word, Activity::kIdle))) return true;
@@ -101,6 +108,7 @@ class JobWord {
 
   // These return true if the job was idle and is now running: the caller must post its resumption.
   bool RequestPause() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { return Request(kPause); }
+  bool RequestMove() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { return Request(kMove); }
   bool RequestForce() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { return Request(kForce | kCancel); }
   // A soft cancel wakes as Enter does.
   bool RequestCancel() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
@@ -108,6 +116,7 @@ class JobWord {
     return TakeByEnter();
   }
   void ClearPause() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { word_.fetch_and(~kPause, std::memory_order_acq_rel); }
+  void ClearMove() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { word_.fetch_and(~kMove, std::memory_order_acq_rel); }
   // The transitions that go with a change of status.
   void Start() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { Set(Activity::kRunning); }
   void Park() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { Set(Activity::kParked); }
@@ -119,7 +128,7 @@ class JobWord {
   static constexpr uint32_t kPause = 0x08;
   static constexpr uint32_t kCancel = 0x10;
   static constexpr uint32_t kForce = 0x20;
-  static constexpr uint32_t kMove = 0x40;  // reserved for moving to another context
+  static constexpr uint32_t kMove = 0x40;
   static constexpr uint32_t kWoken = 0x80;
   static constexpr uint32_t kAttention = kPause | kForce | kMove;
 

@@ -28,12 +28,23 @@ class VerbReply {
   void Send(absl::Status status) && {
     if (context_ == nullptr) return;
     const std::shared_ptr<AioContext> context = std::move(context_);  // until Post has returned
-    context->Post("verb reply", [callback = std::move(callback_), status = std::move(status)]() mutable {
-      callback(std::move(status));
-    });
+    context->Post(*new Item(std::move(callback_), std::move(status)));
   }
 
  private:
+  friend class JobOps;
+
+  struct Item final : WorkItem {
+    Item(absl::AnyInvocable<void(absl::Status)> c, absl::Status s)
+        : WorkItem("verb reply", &Invoke), callback(std::move(c)), status(std::move(s)) {}
+    static void Invoke(WorkItem& self, Reason reason) {
+      const std::unique_ptr<Item> item(static_cast<Item*>(&self));
+      if (reason == Reason::kRun) item->callback(std::move(item->status));
+    }
+    absl::AnyInvocable<void(absl::Status)> callback;
+    absl::Status status;
+  };
+
   std::shared_ptr<AioContext> context_;
   absl::AnyInvocable<void(absl::Status)> callback_;
 };

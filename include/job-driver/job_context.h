@@ -20,16 +20,19 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "job-common/aio_context.h"
 #include "job-common/coroutine.h"
 #include "job-common/fwd.h"
 #include "job-common/job.h"
 #include "job-common/job_mutex.h"
+#include "job-driver/resource.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
 // Lives as long as its job. Unless it says otherwise, everything is for the job's context only; the awaitables
-// are for Run and what Run awaits, one at a time, not for coroutines spawned beside it.
+// are for Run and what Run awaits, one at a time, not for coroutines spawned beside it. Each of them may return in
+// another context than it was called in, if the job has been moved meanwhile.
 class JobContext {
  public:
   explicit JobContext(Job& job) : job_(job) {}  // made by the core
@@ -58,6 +61,13 @@ class JobContext {
 
   // Replaces what queries show of this job beyond the common fields.
   void PublishDetails(JobDetails details) JOBCORE_EXCLUDES(job_mutex);
+
+  // A request of the job's own to one of its resources: during Run to one of JobSpec::resources, from Prepare to
+  // Clean (in the main context) to one of still_at_end. Counts as in flight and is never parked: the job itself is
+  // paused when one of its resources is drained.
+  // Cancelled: force-cancelled, while the resource is drained. FailedPrecondition: not one of these, or the job is
+  // parked for a drain (what runs beside Run must have come to an end in the Pause hook).
+  absl::StatusOr<Admission> Admit(Resource& resource) JOBCORE_EXCLUDES(job_mutex);
 
   Progress& progress() { return job_.progress_; }
 

@@ -20,9 +20,11 @@
 #ifndef JOBCORE_JOB_DRIVER_JOB_DRIVER_H_
 #define JOBCORE_JOB_DRIVER_JOB_DRIVER_H_
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -48,8 +50,9 @@ class JobDriver {
   // Sleep, Yield) every few milliseconds, and return soon after one of them has said Cancelled.
   virtual Co<absl::Status> Run(JobContext& job) = 0;
 
-  // The job is about to park in a pause point: bring what is in flight to an end. Called before, and undone
-  // by Resume after, whether or not the job really parked. Not around a pause that comes before Run.
+  // The job is about to park in a pause point, or to move to another context: bring to an end what is in flight
+  // and what else runs beside Run. Undone by Resume after, whether or not the job really parked; Resume is the
+  // first to run in the new context. Not around a pause that comes before Run.
   virtual Co<void> Pause(JobContext&) { return {}; }
   virtual Co<void> Resume(JobContext&) { return {}; }
 
@@ -85,6 +88,13 @@ struct JobSpec {
   bool auto_dismiss = true;        // false: CONCLUDED until monitor::Dismiss, if it was ever started
   bool internal = false;           // no id; invisible to monitors and events
   ProgressUnit unit = ProgressUnit::kBytes;
+  // What the job works on (resource.h), which must stay until its group has concluded. While one of these is being
+  // drained, the job is paused with reason "drain:<its name>"; its own requests (JobContext::Admit) are not parked.
+  std::vector<Resource*> resources = {};
+  // What must stand still from before the first Prepare of the group until after its last Clean. The core opens
+  // one section over what all members name here, in one step, and never while the group waits in PENDING.
+  std::vector<Resource*> still_at_end = {};
+  Nanoseconds drain_timeout = std::chrono::seconds(30);  // for that; then the job fails, and its group with it
 };
 
 // Creates a job in state CREATED; it does nothing before StartJob, but can already be paused, cancelled and

@@ -40,10 +40,17 @@ Job* Find(JobCore& core, std::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_
 Job* Find(JobCore& core, uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
 // The job parks at its next pause point, and stays parked until every reason has been resumed. A sleeping or
-// yielding job parks at once. "Job is already paused" if that reason is given already.
+// yielding job parks at once. "Job is already paused" if that reason is given already. Reasons that begin with
+// "drain:" are the resources' own and can be neither given nor taken back here (InvalidArgument).
 absl::Status Pause(Job& job, std::string_view reason = kUserPause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 // Takes one reason back. "Can't resume a job that was not paused" if it was not given.
 absl::Status Resume(Job& job, std::string_view reason = kUserPause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
+// The job goes to `target`, another I/O thread's context or the main one, at its next pause point, once its Pause
+// hook has been called; a sleeping, yielding or parked job at once, without leaving its sleep or its pause. No
+// event. `reply`: OK when it is there; Cancelled if another Move came first, FailedPrecondition if its Run ended first.
+// FailedPrecondition: its Run has ended; `target` has been stopped.
+absl::Status Move(Job& job, AioContext& target, VerbReply reply = {}) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
 // Asks the job to stop; the rest of its group is cancelled with it. Idempotent; force after soft is stronger.
 //   not started            kForce, kSoft: aborted at once

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "job-driver/job_driver.h"
 #include "job/job_ops.h"
+#include "job/resource_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 namespace {
@@ -51,6 +52,15 @@ absl::StatusOr<JobRef> JobOps::Create(JobCore& core, const JobSpec& spec, std::u
   if (spec.group != nullptr && &spec.group->txn_->core_ != &core) {
     return absl::InvalidArgumentError(absl::StrCat("Job '", spec.id, "' and its group belong to different cores"));
   }
+  for (const std::vector<Resource*>* list : {&spec.resources, &spec.still_at_end}) {
+    for (const Resource* resource : *list) {
+      if (resource == nullptr || &resource->core() != &core) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "Job '", spec.id,
+            "': ", resource == nullptr ? "one of its resources is null" : "a resource of it belongs to another core"));
+      }
+    }
+  }
   const uint64_t number = core.next_number_.fetch_add(1, std::memory_order_relaxed);
   std::shared_ptr<JobTxn> txn = spec.group != nullptr ? spec.group->txn_ : std::make_shared<JobTxn>(core, number);
   // Everything is allocated before the mutex is taken, and destroyed after it is free.
@@ -82,9 +92,9 @@ absl::Status JobOps::Register(Job& job) {
     return absl::FailedPreconditionError(
         absl::StrCat("Job '", job.id_, "' cannot join its group, which is sealed; create members before Seal"));
   }
-  if (!job.context_->TryAddUser()) {
+  if (!job.context().TryAddUser()) {
     return absl::FailedPreconditionError(absl::StrCat("Job '", job.id_, "' cannot be created: its I/O thread '",
-                                                      job.context_->name(), "' has been stopped"));
+                                                      job.context().name(), "' has been stopped"));
   }
   AddRef(job);  // the registry's
   auto& registry = job.internal() ? core.internal_jobs_ : core.jobs_;
@@ -93,8 +103,10 @@ absl::Status JobOps::Register(Job& job) {
   ++core.open_jobs_;
   AddMember(txn, job);
   if (txn.number() == job.number_) txn.phase_ = JobTxn::Phase::kSealed;  // a group of its own
-  NoteContext(core, job.context_);
+  NoteContext(core, job.homes_.front());
   SetStatus(job, JobStatus::kCreated);
+  ResourceOps::AddUser(job);
+  ResourceOps::Attach(job);
   return absl::OkStatus();
 }
 
@@ -128,6 +140,7 @@ absl::Status JobOps::Abandon(Job& job) {
   }
   const JobRef keep(job);
   LeaveContext(job);
+  ResourceOps::RemoveUser(job);
   RemoveMember(*job.txn_, job);
   job.outcome_ = JobOutcome::Cancelled("abandoned before it was started");
   Unregister(job);

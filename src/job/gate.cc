@@ -28,13 +28,31 @@ class JobOps::ParkAwaiter {
  private:
   bool Park(CoHandle self) JOBCORE_EXCLUDES(job_mutex) {
     JobLock lock(job_.core_);
-    if (!job_.word_.must_park()) return false;
+    // One that is to move does so before it parks: a parked job can be resumed from anywhere.
+    if (!job_.word_.must_park() || job_.word_.move_requested()) return false;
     job_.suspended_ = self;
     job_.suspension_ = Job::Suspension::kPlain;
     SetStatus(job_, Parked(job_.status_));
     job_.word_.Park();
     return true;
   }
+  Job& job_;
+};
+
+// Takes the job to the top of its loop, and from there to the context that it is to move to.
+class JobOps::MoveAwaiter {
+ public:
+  explicit MoveAwaiter(Job& job) : job_(job) {}
+  bool await_ready() const noexcept { return false; }
+  template <typename Promise>
+  void await_suspend(std::coroutine_handle<Promise> self) {
+    job_.suspended_ = CoHandle::Of(self);
+    job_.suspension_ = Job::Suspension::kMove;
+    PostResume(job_);
+  }
+  void await_resume() const noexcept {}
+
+ private:
   Job& job_;
 };
 
@@ -60,7 +78,10 @@ Co<void> JobOps::Gate(Job& job, bool with_hooks) {
     co_await job.driver_->Pause(*job.face_);
     job.in_hook_ = false;
   }
-  while (job.word_.must_park()) co_await ParkAwaiter(job);
+  while (job.word_.must_halt()) {
+    if (job.word_.move_requested()) co_await MoveAwaiter(job);
+    co_await ParkAwaiter(job);
+  }
   if (with_hooks) {
     job.in_hook_ = true;
     co_await job.driver_->Resume(*job.face_);
@@ -68,10 +89,10 @@ Co<void> JobOps::Gate(Job& job, bool with_hooks) {
   }
 }
 
-// A sleep that a pause has cut into: parks, then sleeps what is left of it, as often as it takes.
+// A sleep that a pause or a move has cut into: parks, then sleeps what is left of it, as often as it takes.
 Co<void> JobOps::SleepOn(Job& job, TimePoint deadline, bool slept) {
   for (;;) {
-    if (job.word_.must_park()) {
+    if (job.word_.must_halt()) {
       co_await Gate(job, /*with_hooks=*/true);
       continue;
     }
@@ -85,7 +106,7 @@ bool JobOps::SuspendAtPausePoint(Job& job, CoHandle self) {
     internal::Die(absl::StrCat("job '", job.id_,
                                "': a pause point in a coroutine that Run does not await; put it into Run itself"));
   }
-  if (!job.word_.must_park() || job.in_hook_) return false;
+  if (!job.word_.must_halt() || job.in_hook_) return false;
   job.gate_ = Gate(job, /*with_hooks=*/true);
   job.gate_.StartWithin(*self.root, self.handle);
   return true;
@@ -99,7 +120,7 @@ bool JobOps::SuspendForSleep(Job& job, CoHandle self, TimePoint deadline) {
   for (;;) {
     if (job.word_.force_cancelled()) return false;
     const bool woken = job.word_.ConsumeWoken();
-    if (job.word_.must_park() && !job.in_hook_) {
+    if (job.word_.must_halt() && !job.in_hook_) {
       job.gate_ = SleepOn(job, deadline, /*slept=*/woken);
       job.gate_.StartWithin(*self.root, self.handle);
       return true;
@@ -121,7 +142,7 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
   }
   if (deadline != kNoDeadline) {
     if (job.timer_ == nullptr) {
-      job.timer_ = std::make_unique<AioTimer>(*job.context_, "sleep of a job", [&job]() JOBCORE_EXCLUDES(job_mutex) {
+      job.timer_ = std::make_unique<AioTimer>(job.context(), "sleep of a job", [&job]() JOBCORE_EXCLUDES(job_mutex) {
         // Whoever takes the word resumes the job: if somebody else has, its resumption is on the way.
         if (!job.word_.TakeByTimer()) return;
         const JobRef keep(job);
@@ -139,7 +160,7 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
 bool JobOps::SleepIsOver(Job& job, bool timer_fired) {
   const bool woken = job.word_.ConsumeWoken();
   return woken || timer_fired || job.word_.force_cancelled() || job.wake_at_ == TimePoint::min() ||
-         (job.wake_at_ != kNoDeadline && job.context_->clock().Now() >= job.wake_at_);
+         (job.wake_at_ != kNoDeadline && job.context().clock().Now() >= job.wake_at_);
 }
 
 void JobOps::ResumeHook(Job& job, bool timer_fired) {
@@ -149,7 +170,7 @@ void JobOps::ResumeHook(Job& job, bool timer_fired) {
 
 void JobOps::ResumeSleeper(Job& job, bool timer_fired) {
   const bool slept = SleepIsOver(job, timer_fired);
-  if (slept && !job.word_.must_park()) {
+  if (slept && !job.word_.must_halt()) {
     job.suspended_.Resume();
     return;
   }

@@ -3,12 +3,16 @@
 // Groups: how members come to an end together. Exactly one actor, Finalise, takes a group from PENDING or
 // ABORTING to its end; which critical section posts it is decided by the group's phase.
 
+#include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
 #include "job-common/job_txn.h"
+#include "job-driver/resource.h"
 #include "job/job_ops.h"
+#include "job/resource_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -119,6 +123,34 @@ void JobOps::PostFinaliser(JobTxn& txn) {
   Defer(txn.core_, txn.core_.main_context_, *new FinaliserItem(txn.members_.front()->txn_));
 }
 
+void JobOps::FailMember(Job& job, const absl::Status& status) {
+  job.outcome_ = JobOutcome::Failed(status);
+  SetStatus(job, JobStatus::kAborting);
+  AbortGroup(*job.txn_, absl::StrCat("job '", job.id_, "' ", job.outcome_->ToString()));
+}
+
+// One section over what all members want to stand still, for the smallest of their timeouts; of nothing if they
+// want nothing. A cancel of the group ends the wait.
+Co<absl::StatusOr<DrainedSection>> JobOps::DrainMembers(JobTxn& txn, const std::vector<JobRef>& members) {
+  std::vector<Resource*> resources;
+  Nanoseconds timeout = Nanoseconds::max();
+  for (const JobRef& job : members) {
+    if (job->still_at_end_.empty()) continue;
+    resources.insert(resources.end(), job->still_at_end_.begin(), job->still_at_end_.end());
+    timeout = std::min(timeout, job->drain_timeout_);
+  }
+  if (resources.empty()) co_return DrainedSection();
+  const std::string name = absl::StrCat("end of the group of job '", members.back()->id_, "'");
+  absl::StatusOr<std::unique_ptr<internal::Section>> section = ResourceOps::Make(resources, {.name = name});
+  if (!section.ok()) co_return section.status();
+  const TimePoint deadline = SaturatingAdd(txn.core_.main_context_->clock().Now(), timeout);
+  auto give_up = [&txn]() JOBCORE_EXCLUDES(job_mutex) {
+    JobLock lock(txn.core_);
+    return txn.aborting_;
+  };
+  co_return co_await ResourceOps::Open(*std::move(section), deadline, std::move(give_up));
+}
+
 Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
   JobCore& core = txn->core_;
   std::vector<JobRef> members;  // newest first; fixed from here on
@@ -126,6 +158,22 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
   {
     JobLock lock(core);
     for (auto member = txn->members_.rbegin(); member != txn->members_.rend(); ++member) members.emplace_back(**member);
+    commit = !txn->aborting_;
+  }
+
+  // What the members want to stand still does so from here to the end, unless they are all to abort.
+  DrainedSection section;
+  if (commit) {
+    absl::StatusOr<DrainedSection> opened = co_await DrainMembers(*txn, members);
+    if (opened.ok()) section = *std::move(opened);
+    JobLock lock(core);
+    if (opened.ok()) {
+      txn->section_open_ = true;
+    } else if (!txn->aborting_) {
+      Job& job =
+          **std::find_if(members.begin(), members.end(), [](const JobRef& m) { return !m->still_at_end_.empty(); });
+      FailMember(job, opened.status());
+    }
     commit = !txn->aborting_;
   }
 
@@ -139,11 +187,7 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
       status = StatusFromException("Prepare");
     }
     JobLock lock(core);
-    if (!status.ok() && !txn->aborting_) {
-      job.outcome_ = JobOutcome::Failed(status);
-      SetStatus(job, JobStatus::kAborting);
-      AbortGroup(*txn, absl::StrCat("job '", job.id_, "' ", job.outcome_->ToString()));
-    }
+    if (!status.ok() && !txn->aborting_) FailMember(job, status);
     commit = !txn->aborting_;
   }
 
@@ -167,7 +211,18 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
     }
     co_await job->driver_->Clean();
 
+    const bool last = &job == &members.back();
+    if (last) {  // nobody sees the end of the group while its resources still stand still
+      {
+        JobLock lock(core);
+        txn->section_open_ = false;
+      }
+      section.End();
+    }
     JobLock lock(core);
+    if (last) {
+      for (const JobRef& member : members) ResourceOps::RemoveUser(*member);
+    }
     if (!status.ok()) {
       job->outcome_ = JobOutcome::Failed(status);
       SetStatus(*job, JobStatus::kAborting);

@@ -8,8 +8,19 @@
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
 #include "job/job_ops.h"
+#include "job/resource_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
+
+namespace {
+
+std::vector<Resource*> Unique(std::vector<Resource*> resources) {
+  std::sort(resources.begin(), resources.end());
+  resources.erase(std::unique(resources.begin(), resources.end()), resources.end());
+  return resources;
+}
+
+}  // namespace
 
 Job::Job(JobCore& core, uint64_t number, const JobSpec& spec, std::shared_ptr<JobTxn> txn,
          std::unique_ptr<JobDriver> driver)
@@ -19,13 +30,17 @@ Job::Job(JobCore& core, uint64_t number, const JobSpec& spec, std::shared_ptr<Jo
       type_(driver->type()),
       auto_finalize_(spec.auto_finalize),
       auto_dismiss_(spec.auto_dismiss),
-      context_((spec.context != nullptr ? *spec.context : core.main_context()).shared_from_this()),
       driver_(std::move(driver)),
       face_(std::make_unique<JobContext>(*this)),
       txn_(std::move(txn)),
+      resources_(Unique(spec.resources)),
+      still_at_end_(Unique(spec.still_at_end)),
+      drain_timeout_(spec.drain_timeout),
+      context_(spec.context != nullptr ? spec.context : &core.main_context()),
       progress_(spec.unit),
       resume_item_("job", &JobOps::ResumeJob, *this),
       destroy_item_("end of job", &JobOps::DestroyJob, *this),
+      homes_{context_.load(std::memory_order_relaxed)->shared_from_this()},
       run_root_(&JobOps::RunReturned, *this) {
   core_.live_jobs_.fetch_add(1, std::memory_order_relaxed);
 }
@@ -91,10 +106,13 @@ void JobOps::SetStatus(Job& job, JobStatus to) {
 }
 
 void JobOps::LeaveContext(Job& job) {
+  VoidMove(job,
+           absl::FailedPreconditionError(absl::StrCat("Job '", job.id_, "' finished first, before it could be moved")));
+  ResourceOps::Detach(job);
   job.word_.ClearPause();
   job.word_.Done();
   job.pause_reasons_.clear();
-  job.context_->RemoveUser();
+  job.context().RemoveUser();
   --job.txn_->unfinished_;
 }
 
@@ -110,9 +128,28 @@ void JobOps::Defer(JobCore& core, std::shared_ptr<AioContext> context, WorkItem&
   core.deferred_.push_back({std::move(context), &item});
 }
 
+void JobOps::Answer(JobCore& core, VerbReply reply, absl::Status status) {
+  if (reply.context_ == nullptr) return;
+  auto* const item = new VerbReply::Item(std::move(reply.callback_), std::move(status));  // deletes itself
+  Defer(core, std::move(reply.context_), *item);
+}
+
+bool JobOps::IsQuiet(const Job* job) {
+  switch (job->word_.activity()) {
+    case JobWord::Activity::kNotStarted:
+    case JobWord::Activity::kParked:
+    case JobWord::Activity::kDone:
+      return true;
+    case JobWord::Activity::kRunning:
+    case JobWord::Activity::kIdle:
+      break;
+  }
+  return false;
+}
+
 void JobOps::DeferResume(Job& job) {
   AddRef(job);  // the item's, until it has run
-  Defer(job.core_, job.context_, job.resume_item_);
+  Defer(job.core_, job.context().shared_from_this(), job.resume_item_);
 }
 
 monitor::JobInfo JobOps::Info(const Job& job) {

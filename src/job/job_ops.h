@@ -13,6 +13,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "job-common/coroutine.h"
 #include "job-common/job.h"
@@ -41,6 +42,9 @@ struct PendingVerbs {
     Job& job;
   } item;
   bool posted = false;  // the item is on its way
+  // Where the job is to go, and who wants to know; null: nowhere. The target counts the job as a user.
+  std::shared_ptr<AioContext> move_to;
+  VerbReply move_reply;
   bool soft_cancel = false;
   bool force_cancel = false;
   bool complete_accepted = false;   // the driver has said Ok
@@ -74,6 +78,8 @@ class JobOps {
   static void Unregister(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Posts the job's resumption once the mutex is free. The caller has taken the word.
   static void DeferResume(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Sends the reply once the mutex is free.
+  static void Answer(JobCore& core, VerbReply reply, absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void Defer(JobCore& core, std::shared_ptr<AioContext> context, WorkItem& item)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Remembers where jobs of this core live, for ~JobCore.
@@ -114,6 +120,31 @@ class JobOps {
   static void PublishDetails(Job& job, std::shared_ptr<const JobDetails>& details)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
+  // --- Pause reasons (verbs.cc) ---
+  // Nothing if it is given already, or not given.
+  static void AddReason(Job& job, std::string_view reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void RemoveReason(Job& job, std::string_view reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
+  // --- Moving (move.cc) ---
+  static absl::Status Move(Job& job, AioContext& target, VerbReply reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // In the old home, where nothing of the job is on the stack: on to the new one, and resumed there.
+  static void Hop(Job& job) JOBCORE_EXCLUDES(job_mutex);
+  // The same for a job that stays parked. Once the mutex is free it is out of the caller's hands.
+  static void HopParked(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // A move that had to wait for a hook is asked for again.
+  static void RetryMove(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // It does not move any more: `why` answers whoever asked for it.
+  static void VoidMove(Job& job, const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
+  // --- Resources (resource.cc) ---
+  static absl::StatusOr<Admission> Admit(Job& job, Resource& resource) JOBCORE_EXCLUDES(job_mutex);
+  // Parked, not begun, or finished: it makes no requests.
+  static bool IsQuiet(const Job* job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // The job whose Run the chain is; null: none.
+  static const Job* JobOf(const CoRoot& chain) {
+    return chain.ends_with(&RunReturned) ? &static_cast<const Job::RunRoot&>(chain).job : nullptr;
+  }
+
   // --- Groups (group.cc) ---
   static absl::Status Seal(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void AbortUnsealed(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -153,8 +184,11 @@ class JobOps {
  private:
   class ParkAwaiter;
   class IdleAwaiter;
+  class MoveAwaiter;
   struct FinaliserItem;
 
+  static void GoTo(Job& job, AioContext& target) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void CarryOutMove(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static internal::PendingVerbs& Pending(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void DeferVerbs(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
@@ -167,6 +201,10 @@ class JobOps {
   static bool TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint deadline);
   static void PostResume(Job& job);
   static void AbortMember(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Before the cut: the member fails, and its group with it.
+  static void FailMember(Job& job, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static Co<absl::StatusOr<DrainedSection>> DrainMembers(JobTxn& txn, const std::vector<JobRef>& members)
+      JOBCORE_EXCLUDES(job_mutex);
   static Co<void> Finalise(std::shared_ptr<JobTxn> txn) JOBCORE_EXCLUDES(job_mutex);
 };
 

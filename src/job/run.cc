@@ -19,7 +19,7 @@ void JobOps::ResumeJob(WorkItem& item, WorkItem::Reason reason) {
 
 void JobOps::PostResume(Job& job) {
   AddRef(job);
-  job.context_->Post(job.resume_item_);
+  job.context().Post(job.resume_item_);
 }
 
 // The word says running, and this thread has it.
@@ -38,6 +38,9 @@ void JobOps::Dispatch(Job& job, bool timer_fired) {
     case Job::Suspension::kPlain:
       job.suspended_.Resume();
       return;
+    case Job::Suspension::kMove:
+      Hop(job);
+      return;
     case Job::Suspension::kNone:
       break;
   }
@@ -52,9 +55,9 @@ void JobOps::Begin(Job& job) {
     return;
   }
   try {
-    const bool park = job.word_.must_park();
-    job.run_entered_ = !park;
-    job.run_ = park ? ParkThenRun(job) : job.driver_->Run(*job.face_);
+    const bool halt = job.word_.must_halt();
+    job.run_entered_ = !halt;
+    job.run_ = halt ? ParkThenRun(job) : job.driver_->Run(*job.face_);
   } catch (...) {  // a Run that is no coroutine itself
     job.run_status_ = StatusFromException("Run");
     job.run_returned_ = true;
@@ -130,18 +133,27 @@ internal::PendingVerbs& JobOps::Pending(Job& job) {
 void JobOps::DeferVerbs(Job& job) {
   if (std::exchange(job.pending_->posted, true)) return;
   AddRef(job);
-  Defer(job.core_, job.context_, job.pending_->item);
+  Defer(job.core_, job.context().shared_from_this(), job.pending_->item);
 }
 
 void JobOps::CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) {
   Job& job = static_cast<internal::PendingVerbs::Item&>(item).job;
   const JobRef keep = Adopt(job);
-  if (reason == WorkItem::Reason::kDrop) return;
   bool soft, force, complete;
   {
     JobLock lock(job.core_);
     internal::PendingVerbs& pending = *job.pending_;
     pending.posted = false;
+    if (!job.context().IsHome()) {  // it has moved since this was posted
+      if (!job.context().closed()) DeferVerbs(job);
+      return;
+    }
+    if (reason == WorkItem::Reason::kDrop) return;
+    HopParked(job);
+    if (!job.context().IsHome()) {
+      if (pending.soft_cancel || pending.force_cancel || !pending.complete.empty()) DeferVerbs(job);
+      return;
+    }
     soft = std::exchange(pending.soft_cancel, false);
     force = std::exchange(pending.force_cancel, false);
     complete = !pending.complete.empty();
@@ -173,17 +185,20 @@ Co<void> JobOps::RunComplete(JobRef job) {
     status = StatusFromException("Complete");
   }
   std::vector<VerbReply> replies;
+  bool finished;
   {
     JobLock lock(job->core_);
     replies.swap(job->pending_->complete);  // those that came meanwhile have joined
     if (status.ok()) job->pending_->complete_accepted = true;
+    job->completing_ = false;
+    finished = job->run_returned_;
+    if (!finished) RetryMove(*job);  // from here on it may be elsewhere
   }
   for (VerbReply& reply : replies) {
     // A Status of its own for each: they go to different threads.
     std::move(reply).Send(absl::Status(status.code(), status.message()));
   }
-  job->completing_ = false;
-  if (job->run_returned_) FinishRun(*job);
+  if (finished) FinishRun(*job);
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "job-monitor/job_monitor.h"
 #include "job/job_ops.h"
+#include "job/resource_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -29,20 +30,46 @@ absl::Status JobOps::CheckVerb(const Job& job, JobVerb verb) {
   return absl::FailedPreconditionError(text);
 }
 
+namespace {
+
+// Resources give and take back their own.
+absl::Status CheckReason(const Job& job, std::string_view reason) {
+  if (!reason.starts_with(kDrainPrefix)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("Job '", job.id(), "': the pause reason '", Absl(reason),
+                                                 "' belongs to the resource, and ends with its drained section"));
+}
+
+}  // namespace
+
+void JobOps::AddReason(Job& job, std::string_view reason) {
+  if (std::find(job.pause_reasons_.begin(), job.pause_reasons_.end(), reason) != job.pause_reasons_.end()) return;
+  job.pause_reasons_.emplace_back(reason);
+  NoteChange(job.core_);
+  if (job.pause_reasons_.size() == 1 && job.word_.RequestPause()) DeferResume(job);
+}
+
+void JobOps::RemoveReason(Job& job, std::string_view reason) {
+  if (std::erase(job.pause_reasons_, reason) == 0) return;
+  NoteChange(job.core_);
+  if (!job.pause_reasons_.empty()) return;
+  job.word_.ClearPause();
+  if (IsPaused(job.status_)) Unpark(job);
+}
+
 absl::Status JobOps::Pause(Job& job, std::string_view reason) {
+  if (absl::Status status = CheckReason(job, reason); !status.ok()) return status;
   if (absl::Status status = CheckVerb(job, JobVerb::kPause); !status.ok()) return status;
   if (std::find(job.pause_reasons_.begin(), job.pause_reasons_.end(), reason) != job.pause_reasons_.end()) {
     return absl::FailedPreconditionError(absl::StrCat("Job is already paused; job '", job.id_, "' in state '",
                                                       Absl(JobStatusName(job.status_)), "' has the reason '",
                                                       Absl(reason), "', resume it first"));
   }
-  job.pause_reasons_.emplace_back(reason);
-  NoteChange(job.core_);
-  if (job.pause_reasons_.size() == 1 && job.word_.RequestPause()) DeferResume(job);
+  AddReason(job, reason);
   return absl::OkStatus();
 }
 
 absl::Status JobOps::Resume(Job& job, std::string_view reason) {
+  if (absl::Status status = CheckReason(job, reason); !status.ok()) return status;
   const auto found = std::find(job.pause_reasons_.begin(), job.pause_reasons_.end(), reason);
   if (found == job.pause_reasons_.end()) {  // the reference checks this before the state
     std::string text =
@@ -52,11 +79,7 @@ absl::Status JobOps::Resume(Job& job, std::string_view reason) {
     return absl::FailedPreconditionError(text);
   }
   if (absl::Status status = CheckVerb(job, JobVerb::kResume); !status.ok()) return status;
-  job.pause_reasons_.erase(found);
-  NoteChange(job.core_);
-  if (!job.pause_reasons_.empty()) return absl::OkStatus();
-  job.word_.ClearPause();
-  if (IsPaused(job.status_)) Unpark(job);
+  RemoveReason(job, reason);
   return absl::OkStatus();
 }
 

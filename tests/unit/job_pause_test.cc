@@ -72,8 +72,8 @@ TEST_F(JobPause, LastsUntilEveryReasonIsTakenBack) {
   ASSERT_TRUE(world.Pause(job).ok());
   world.Settle();
   ASSERT_TRUE(world.Pause(job, "error").ok());
-  ASSERT_TRUE(world.Pause(job, "drain:disk0").ok());
-  EXPECT_THAT(world.Query(job).pause_reasons, ElementsAre("user", "error", "drain:disk0"));
+  ASSERT_TRUE(world.Pause(job, "maintenance").ok());
+  EXPECT_THAT(world.Query(job).pause_reasons, ElementsAre("user", "error", "maintenance"));
   world.NewEvents();
   ASSERT_TRUE(world.Resume(job, "error").ok());
   world.Settle();
@@ -81,8 +81,8 @@ TEST_F(JobPause, LastsUntilEveryReasonIsTakenBack) {
   world.Settle();
   EXPECT_EQ(world.Status(job), "paused");
   EXPECT_THAT(world.NewEvents(), IsEmpty());
-  EXPECT_THAT(world.Query(job).pause_reasons, ElementsAre("drain:disk0"));
-  ASSERT_TRUE(world.Resume(job, "drain:disk0").ok());
+  EXPECT_THAT(world.Query(job).pause_reasons, ElementsAre("maintenance"));
+  ASSERT_TRUE(world.Resume(job, "maintenance").ok());
   EXPECT_EQ(world.Status(job), "running");
 }
 

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Resource: a thing that requests are made of (a disk, a table, a device) and that sometimes has to stand still:
+// to be copied consistently, to be replaced by another. What it is made of is not our business here.
+//
+//   producers   Admission in = co_await disk.Admit();            // parks while the disk is drained
+//               co_await Write(…);                               // in flight until `in` ends
+//   who drains  auto section = co_await DrainedSection::Open({&disk, &log}, {.name = "snapshot"});
+//               if (!section.ok()) …                             // from here on, nothing is in flight there
+//   jobs        CreateJob(core, {.id = "backup0", .resources = {&disk}}, …);   // paused by its drains
+//
+// "Drained" is a state of the resource, tested where requests enter, and no message to those producers that
+// happen to be known: who turns up during a section is stopped as well. A request that waits to be admitted is
+// not in flight; when the section ends, it is counted again before anybody else can look.
+//
+// Sections are counted: several may be open at a time, nested or overlapping, and a resource stands still until
+// the last one ends. They say that nobody else makes requests, not that nobody else has a section.
+
+#ifndef JOBCORE_JOB_DRIVER_RESOURCE_H_
+#define JOBCORE_JOB_DRIVER_RESOURCE_H_
+
+#include <atomic>
+#include <concepts>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "job-common/aio_context.h"
+#include "job-common/clock.h"
+#include "job-common/coroutine.h"
+#include "job-common/fwd.h"
+#include "job-common/job_mutex.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+class Admission;
+
+namespace internal {
+struct Section;
+}
+
+class Resource {
+ public:
+  // Any thread. `name` appears in pause reasons ("drain:<name>"), errors and dumps. `core` outlives it.
+  Resource(JobCore& core, std::string name);
+  // Aborts if a request is in flight or parked, a section is open, or a job that names it, or one of its group, has not concluded.
+  ~Resource() JOBCORE_EXCLUDES(job_mutex);
+  Resource(const Resource&) = delete;
+  Resource& operator=(const Resource&) = delete;
+
+  JobCore& core() const { return core_; }
+  const std::string& name() const { return name_; }
+
+  class AdmitAwaiter;
+
+  // For co_await, on a home thread: an Admission, at once and without a lock while nobody drains; otherwise when
+  // the last section has ended. Requests of one context are admitted in the order in which they came.
+  // A coroutine that is destroyed while it is parked here leaves no trace.
+  [[nodiscard]] AdmitAwaiter Admit();
+  // The same for a request that is made on behalf of another one, `parent`, of some other resource: it also
+  // passes while both resources are being drained together, since the parent could not come to its end otherwise.
+  [[nodiscard]] AdmitAwaiter Admit(const Admission& parent);
+
+  // Any thread; as of now.
+  size_t in_flight() const { return static_cast<size_t>(word_.load(std::memory_order_acquire) / kOne); }
+  // Somebody drains it, or has it drained.
+  bool draining() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  size_t parked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
+ private:
+  friend class Admission;
+  friend class ResourceOps;  // src/job/resource.cc
+
+  static constexpr uint64_t kClosed = 1;  // the way in is under job_mutex
+  static constexpr uint64_t kOne = 2;     // one request in flight
+
+  bool TryAdmit() {
+    uint64_t word = word_.load(std::memory_order_relaxed);
+    while ((word & kClosed) == 0)
+      if (word_.compare_exchange_weak(word, word + kOne, std::memory_order_acq_rel, std::memory_order_relaxed))
+        return true;
+    return false;
+  }
+  void Finish() JOBCORE_EXCLUDES(job_mutex);
+
+  // --- Constant after creation ---
+  JobCore& core_;
+  const std::shared_ptr<AioContext> main_;  // whose wait domain is kicked, perhaps after this has gone
+  const std::string name_;
+  const uint64_t number_;  // the order in which sections look at resources
+
+  // --- Lock-free ---
+  std::atomic<uint64_t> word_{0};  // requests in flight, and kClosed
+
+  // --- Guarded by job_mutex ---
+  size_t users_ ABSL_GUARDED_BY(job_mutex) = 0;     // jobs that name it and have not concluded
+  size_t granted_ ABSL_GUARDED_BY(job_mutex) = 0;   // sections that have been granted
+  size_t resuming_ ABSL_GUARDED_BY(job_mutex) = 0;  // admitted after they were parked, and not yet running
+  std::vector<Job*> jobs_ ABSL_GUARDED_BY(job_mutex);
+  std::vector<internal::Section*> sections_ ABSL_GUARDED_BY(job_mutex);  // opening or granted
+  std::vector<AdmitAwaiter*> parked_ ABSL_GUARDED_BY(job_mutex);         // in the order in which they came
+};
+
+// A request in flight, for as long as it lives. Movable to any thread; not to be ended under job_mutex.
+class [[nodiscard]] Admission {
+ public:
+  Admission() = default;  // none
+  Admission(Admission&& other) noexcept : resource_(std::exchange(other.resource_, nullptr)) {}
+  Admission& operator=(Admission&& other) noexcept JOBCORE_EXCLUDES(job_mutex) {
+    if (this != &other) {
+      End();
+      resource_ = std::exchange(other.resource_, nullptr);
+    }
+    return *this;
+  }
+  ~Admission() JOBCORE_EXCLUDES(job_mutex) { End(); }
+
+  // The resource may be destroyed once this has been called.
+  void End() JOBCORE_EXCLUDES(job_mutex) {
+    if (resource_ != nullptr) std::exchange(resource_, nullptr)->Finish();
+  }
+  explicit operator bool() const { return resource_ != nullptr; }
+  Resource* resource() const { return resource_; }
+
+ private:
+  friend class Resource;
+  friend class ResourceOps;
+  explicit Admission(Resource& admitted_to) : resource_(&admitted_to) {}
+  Resource* resource_ = nullptr;
+};
+
+struct DrainOptions {
+  std::string_view name = "unnamed section";  // who drains, for dumps and errors; copied
+  // On the clock of the core's main context.
+  TimePoint deadline = kNoDeadline;
+};
+
+// Some resources stand still: while this lives no request enters them, and those inside have finished; the jobs
+// that name them in JobSpec::resources are parked with reason "drain:<resource>", have ended their Run, or have
+// not begun it. Movable to any thread; destroying it under job_mutex is not allowed.
+class [[nodiscard]] DrainedSection {
+ public:
+  DrainedSection();  // of nothing
+  DrainedSection(DrainedSection&&) noexcept;
+  DrainedSection& operator=(DrainedSection&&) noexcept JOBCORE_EXCLUDES(job_mutex);
+  ~DrainedSection() JOBCORE_EXCLUDES(job_mutex);  // ends it
+
+  // Closes all `resources` (of one core) in one step, then waits for all of them together, so that two who open
+  // sections cannot wait for each other. Open everything that you need at once: whoever opens one section while
+  // holding another may wait for a request that waits for him.
+  //   DeadlineExceeded    and the resources are open again; the text names what was still in there
+  //   InvalidArgument     resources of different cores, or a null one
+  //   FailedPrecondition  in the Run of a job that has resources itself (it would wait for its own pause): name
+  //                       them in JobSpec::still_at_end instead, or open the section from outside of the job
+  [[nodiscard]] static Co<absl::StatusOr<DrainedSection>> Open(absl::Span<Resource* const> resources,
+                                                               DrainOptions options = {});
+  // The same for plain code, which blocks as AioWaitWhileUnlocked does.
+  static absl::StatusOr<DrainedSection> OpenBlocking(absl::Span<Resource* const> resources, DrainOptions options = {})
+      JOBCORE_EXCLUDES(job_mutex);
+
+  // The resources go on: parked requests first, in order. Does not wait.
+  void End() JOBCORE_EXCLUDES(job_mutex);
+  explicit operator bool() const { return section_ != nullptr; }
+  bool covers(const Resource& resource) const;
+  // A request of the holder's own. `resource` must be covered (aborts).
+  Admission Admit(Resource& resource) const;
+
+ private:
+  friend class ResourceOps;
+  explicit DrainedSection(std::unique_ptr<internal::Section> section);
+  std::unique_ptr<internal::Section> section_;
+};
+
+class [[nodiscard]] Resource::AdmitAwaiter : private WorkItem {
+ public:
+  AdmitAwaiter(Resource& resource, const Resource* parent);
+  ~AdmitAwaiter() JOBCORE_EXCLUDES(job_mutex);
+
+  bool await_ready() { return admitted_ = resource_.TryAdmit(); }
+  template <typename Promise>
+  bool await_suspend(std::coroutine_handle<Promise> self) {
+    return Park(CoHandle::Of(self));
+  }
+  Admission await_resume() {
+    admitted_ = false;
+    return Admission(resource_);
+  }
+
+ private:
+  friend class ResourceOps;
+  static void Resumed(WorkItem& item, Reason reason) JOBCORE_EXCLUDES(job_mutex);
+  bool Park(CoHandle self);
+
+  Resource& resource_;
+  const Resource* const parent_;  // not null: of the request on whose behalf this is
+  bool admitted_ = false;         // counted, and no Admission made of it yet
+  bool parked_ = false;           // written under job_mutex
+  CoHandle waiter_;
+  std::shared_ptr<AioContext> context_;  // of the coroutine
+};
+
+inline Resource::AdmitAwaiter Resource::Admit() { return AdmitAwaiter(*this, nullptr); }
+inline Resource::AdmitAwaiter Resource::Admit(const Admission& parent) {
+  return AdmitAwaiter(*this, parent.resource());
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI
+
+#endif  // JOBCORE_JOB_DRIVER_RESOURCE_H_

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Resources. While a section is open, or a request that was parked has not gone on yet, the way in is under
+// job_mutex (kClosed); otherwise it is one compare-and-swap.
+
+#include "job-driver/resource.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "aio/check.h"
+#include "job-common/aio_wait.h"
+#include "job-common/job_core.h"
+#include "job/job_ops.h"
+#include "job/resource_ops.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+namespace {
+
+std::atomic<uint64_t> next_resource{1};  // only for an order: nobody reads anything by it
+
+// The chain that the awaiting coroutine belongs to.
+struct ThisChain {
+  CoRoot* root = nullptr;
+  bool await_ready() const noexcept { return false; }
+  template <typename Promise>
+  bool await_suspend(std::coroutine_handle<Promise> self) noexcept {
+    root = CoHandle::Of(self).root;
+    return false;
+  }
+  CoRoot* await_resume() const noexcept { return root; }
+};
+
+}  // namespace
+
+std::string DrainReason(const Resource& resource) { return absl::StrCat(Absl(kDrainPrefix), resource.name()); }
+
+// --- Resource ---
+
+Resource::Resource(JobCore& core, std::string name)
+    : core_(core),
+      main_(core.main_context().shared_from_this()),
+      name_(std::move(name)),
+      number_(next_resource.fetch_add(1, std::memory_order_relaxed)) {}
+
+Resource::~Resource() {
+  JobLock lock(core_);
+  const char* const why = !sections_.empty() ? "a section over it is open"
+                          : !parked_.empty() ? "requests wait to be admitted"
+                          : in_flight() != 0 ? "requests are in flight"
+                          : users_ != 0      ? "a group with a job that names it has not concluded"
+                                             : nullptr;
+  if (why != nullptr) internal::Die(absl::StrCat("Resource '", name_, "' destroyed while ", why));
+}
+
+bool Resource::draining() const {
+  core_.mutex().AssertHeld("Resource::draining");
+  return !sections_.empty();
+}
+
+size_t Resource::parked() const {
+  core_.mutex().AssertHeld("Resource::parked");
+  return parked_.size();
+}
+
+void Resource::Finish() {
+  uint64_t word = word_.load(std::memory_order_acquire);
+  for (;;) {
+    // Once the request has been taken off, whoever waits for that may destroy this.
+    const std::shared_ptr<AioContext> main = (word & kClosed) != 0 ? main_ : nullptr;
+    if (!word_.compare_exchange_weak(word, word - kOne, std::memory_order_seq_cst, std::memory_order_acquire)) continue;
+    if (main != nullptr && (word - kOne) < kOne) main->wait_domain().Kick();
+    return;
+  }
+}
+
+// --- Requests ---
+
+Co<absl::StatusOr<DrainedSection>> ResourceOps::Refuse(absl::Status status) { co_return status; }
+
+bool ResourceOps::MayEnter(const Resource& resource, const Resource* parent) {
+  if (resource.sections_.empty()) return true;
+  if (parent == nullptr || resource.granted_ != 0) return false;
+  // All sections here wait; one of them for the parent as well.
+  return std::any_of(parent->sections_.begin(), parent->sections_.end(), [&](const internal::Section* section) {
+    return std::find(section->resources.begin(), section->resources.end(), &resource) != section->resources.end();
+  });
+}
+
+bool ResourceOps::Park(Resource::AdmitAwaiter& request) {
+  Resource& resource = request.resource_;
+  JobLock lock(resource.core_);
+  if (!MayEnter(resource, request.parent_)) {
+    request.parked_ = true;
+    resource.parked_.push_back(&request);
+    JobOps::NoteContext(resource.core_, request.context_);
+    return true;
+  }
+  CountIn(resource);
+  request.admitted_ = true;
+  if (resource.resuming_ == 0) return false;
+  // Behind those of the same context that were parked, and have not gone on yet.
+  ++resource.resuming_;
+  JobOps::Defer(resource.core_, request.context_, request);
+  return true;
+}
+
+void ResourceOps::ReleaseParked(Resource& resource) {
+  std::erase_if(resource.parked_, [&](Resource::AdmitAwaiter* request) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (!MayEnter(resource, request->parent_)) return false;
+    // Counted here, not when it goes on: a section that is opened in between must see it.
+    CountIn(resource);
+    request->admitted_ = true;
+    request->parked_ = false;
+    ++resource.resuming_;
+    JobOps::Defer(resource.core_, request->context_, *request);
+    return true;
+  });
+}
+
+void ResourceOps::OpenFastPathIfUnused(Resource& resource) {
+  if (!resource.sections_.empty() || resource.resuming_ != 0) return;
+  resource.word_.fetch_and(~Resource::kClosed, std::memory_order_acq_rel);
+}
+
+void ResourceOps::Resumed(Resource& resource) {
+  JobLock lock(resource.core_);
+  --resource.resuming_;
+  OpenFastPathIfUnused(resource);
+}
+
+void ResourceOps::Forget(Resource::AdmitAwaiter& request) {
+  Resource& resource = request.resource_;
+  {
+    JobLock lock(resource.core_);
+    if (request.parked_) {
+      request.parked_ = false;
+      std::erase(resource.parked_, &request);
+    }
+  }
+  if (request.admitted_) Admission(resource).End();  // counted, and then nobody took it
+}
+
+Resource::AdmitAwaiter::AdmitAwaiter(Resource& resource, const Resource* parent)
+    : WorkItem("request that was parked", &Resumed), resource_(resource), parent_(parent) {}
+
+Resource::AdmitAwaiter::~AdmitAwaiter() {
+  if (context_ != nullptr) ResourceOps::Forget(*this);
+}
+
+bool Resource::AdmitAwaiter::Park(CoHandle self) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  AioContext* const home = AioContext::Current();
+  if (home == nullptr) {
+    internal::Die(absl::StrCat("Resource '", resource_.name_, "': Admit on a thread that is home of no context"));
+  }
+  context_ = home->shared_from_this();
+  waiter_ = self;
+  return ResourceOps::Park(*this);
+}
+
+void Resource::AdmitAwaiter::Resumed(WorkItem& item, Reason reason) {
+  auto& request = static_cast<AdmitAwaiter&>(item);
+  ResourceOps::Resumed(request.resource_);
+  if (reason == Reason::kRun) {
+    const CoHandle waiter = request.waiter_;
+    request.context_ = nullptr;
+    waiter.Resume();
+  } else if (std::exchange(request.admitted_, false)) {
+    Admission(request.resource_).End();  // its context has gone: it will never run
+  }
+}
+
+// --- Sections ---
+
+absl::StatusOr<std::unique_ptr<internal::Section>> ResourceOps::Make(absl::Span<Resource* const> resources,
+                                                                     const DrainOptions& options) {
+  const auto refuse = [&](absl::string_view why) {
+    return absl::InvalidArgumentError(absl::StrCat("section '", Absl(options.name), "': ", why));
+  };
+  std::vector<Resource*> sorted(resources.begin(), resources.end());
+  if (sorted.empty()) return refuse("no resources");
+  for (const Resource* resource : sorted) {
+    if (resource == nullptr) return refuse("a resource is null");
+    if (&resource->core_ != &sorted.front()->core_) return refuse("its resources belong to different cores");
+  }
+  std::sort(sorted.begin(), sorted.end(), [](const Resource* a, const Resource* b) { return a->number_ < b->number_; });
+  sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
+  JobCore& core = sorted.front()->core_;
+  return std::unique_ptr<internal::Section>(new internal::Section{.name = std::string(options.name),
+                                                                  .core = core,
+                                                                  .resources = std::move(sorted),
+                                                                  .since = core.main_context().clock().Now()});
+}
+
+void ResourceOps::Close(internal::Section& section) {
+  JobLock lock(section.core);
+  section.open = true;
+  for (Resource* resource : section.resources) {
+    resource->word_.fetch_or(Resource::kClosed, std::memory_order_seq_cst);
+    resource->sections_.push_back(&section);
+    if (resource->sections_.size() > 1) continue;
+    for (Job* job : resource->jobs_) JobOps::AddReason(*job, DrainReason(*resource));
+  }
+  // Requests that are parked by another section that waits too, and on behalf of which this one waits.
+  for (Resource* resource : section.resources) ReleaseParked(*resource);
+  JobOps::NoteChange(section.core);
+}
+
+void ResourceOps::Reopen(internal::Section& section) {
+  JobLock lock(section.core);
+  if (!std::exchange(section.open, false)) return;
+  for (Resource* resource : section.resources) {
+    std::erase(resource->sections_, &section);
+    if (section.granted) --resource->granted_;
+  }
+  for (Resource* resource : section.resources) {
+    ReleaseParked(*resource);
+    if (!resource->sections_.empty()) continue;
+    const std::string reason = DrainReason(*resource);
+    for (Job* job : resource->jobs_) {
+      // Another resource of the job may have the same name.
+      const bool still = std::any_of(job->resources_.begin(), job->resources_.end(),
+                                     [&](const Resource* other) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+                                       return !other->sections_.empty() && other->name_ == resource->name_;
+                                     });
+      if (!still) JobOps::RemoveReason(*job, reason);
+    }
+    OpenFastPathIfUnused(*resource);
+  }
+  JobOps::NoteChange(section.core);
+}
+
+bool ResourceOps::IsStill(const internal::Section& section) {
+  return std::all_of(section.resources.begin(), section.resources.end(),
+                     [](const Resource* resource) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+                       return resource->in_flight() == 0 &&
+                              std::all_of(resource->jobs_.begin(), resource->jobs_.end(), &JobOps::IsQuiet);
+                     });
+}
+
+std::string ResourceOps::WaitsFor(const internal::Section& section) {
+  std::string text;
+  const auto add = [&](auto... parts) { absl::StrAppend(&text, text.empty() ? "" : "; ", parts...); };
+  for (const Resource* resource : section.resources) {
+    if (const size_t n = resource->in_flight(); n != 0) {
+      add("resource '", resource->name_, "' has ", n, n == 1 ? " request in flight" : " requests in flight");
+    }
+    for (const Job* job : resource->jobs_) {
+      if (JobOps::IsQuiet(job)) continue;
+      add("job '", job->id(), "' in state '", Absl(JobStatusName(job->status())), "' has not parked");
+    }
+  }
+  return text;
+}
+
+bool ResourceOps::TryGrant(internal::Section& section) {
+  JobLock lock(section.core);
+  if (!IsStill(section)) return false;
+  section.granted = true;
+  for (Resource* resource : section.resources) ++resource->granted_;
+  return true;
+}
+
+absl::Status ResourceOps::WhyNot(const internal::Section& section, const absl::Status& waited) {
+  if (!absl::IsDeadlineExceeded(waited)) return waited;
+  JobLock lock(section.core);
+  return absl::DeadlineExceededError(
+      absl::StrCat("section '", section.name, "' was not reached by its deadline: ", WaitsFor(section)));
+}
+
+Co<absl::StatusOr<DrainedSection>> ResourceOps::Open(std::unique_ptr<internal::Section> section, TimePoint deadline,
+                                                     absl::AnyInvocable<bool()> give_up) {
+  internal::Section& s = *section;
+  CoRoot* const chain = co_await ThisChain();
+  if (const Job* job = JobOps::JobOf(*chain); job != nullptr && !job->resources_.empty()) {
+    co_return absl::FailedPreconditionError(absl::StrCat(
+        "section '", s.name, "' opened by the Run of job '", job->id(),
+        "', which has resources itself, so that it may wait for its own pause; use JobSpec::still_at_end"));
+  }
+  DrainedSection result(std::move(section));  // ends it on every way out
+  Close(s);
+  const auto must_wait = [&]() JOBCORE_EXCLUDES(job_mutex) {
+    if (give_up()) return false;
+    JobLock lock(s.core);
+    return !IsStill(s);
+  };
+  do {  // again, if a job has come between the wait and the grant
+    const absl::Status waited = co_await AioWaitWhile(s.core, must_wait, {.name = s.name, .deadline = deadline});
+    if (!waited.ok()) co_return WhyNot(s, waited);
+    if (give_up()) co_return absl::AbortedError(absl::StrCat("section '", s.name, "' was given up"));
+  } while (!TryGrant(s));
+  co_return std::move(result);
+}
+
+absl::StatusOr<DrainedSection> ResourceOps::OpenBlocking(std::unique_ptr<internal::Section> section,
+                                                         TimePoint deadline) {
+  internal::Section& s = *section;
+  if (absl::Status refusal = CheckMayWait(s.core.main_context(), s.name); !refusal.ok()) return refusal;
+  DrainedSection result(std::move(section));
+  Close(s);
+  const auto must_wait = [&]() JOBCORE_EXCLUDES(job_mutex) {
+    JobLock lock(s.core);
+    return !IsStill(s);
+  };
+  do {
+    const absl::Status waited = AioWaitWhileUnlocked(s.core, must_wait, {.name = s.name, .deadline = deadline});
+    if (!waited.ok()) return WhyNot(s, waited);
+  } while (!TryGrant(s));
+  return result;
+}
+
+// --- DrainedSection ---
+
+DrainedSection::DrainedSection() = default;
+DrainedSection::DrainedSection(std::unique_ptr<internal::Section> section) : section_(std::move(section)) {}
+DrainedSection::DrainedSection(DrainedSection&&) noexcept = default;
+DrainedSection::~DrainedSection() { End(); }
+
+DrainedSection& DrainedSection::operator=(DrainedSection&& other) noexcept {
+  if (this != &other) {
+    End();
+    section_ = std::move(other.section_);
+  }
+  return *this;
+}
+
+void DrainedSection::End() {
+  if (section_ == nullptr) return;
+  ResourceOps::Reopen(*section_);
+  section_.reset();
+}
+
+bool DrainedSection::covers(const Resource& resource) const {
+  return section_ != nullptr &&
+         std::find(section_->resources.begin(), section_->resources.end(), &resource) != section_->resources.end();
+}
+
+Admission DrainedSection::Admit(Resource& resource) const {
+  if (!covers(resource)) {
+    internal::Die(absl::StrCat("DrainedSection::Admit: the section does not cover resource '", resource.name(), "'"));
+  }
+  return ResourceOps::Count(resource);
+}
+
+Co<absl::StatusOr<DrainedSection>> DrainedSection::Open(absl::Span<Resource* const> resources, DrainOptions options) {
+  absl::StatusOr<std::unique_ptr<internal::Section>> section = ResourceOps::Make(resources, options);
+  if (!section.ok()) return ResourceOps::Refuse(section.status());
+  return ResourceOps::Open(*std::move(section), options.deadline, [] { return false; });
+}
+
+absl::StatusOr<DrainedSection> DrainedSection::OpenBlocking(absl::Span<Resource* const> resources,
+                                                            DrainOptions options) {
+  absl::StatusOr<std::unique_ptr<internal::Section>> section = ResourceOps::Make(resources, options);
+  if (!section.ok()) return section.status();
+  return ResourceOps::OpenBlocking(*std::move(section), options.deadline);
+}
+
+// --- Jobs ---
+
+void ResourceOps::AddUser(Job& job) {
+  for (Resource* resource : job.resources_) ++resource->users_;
+  for (Resource* resource : job.still_at_end_) ++resource->users_;
+}
+
+void ResourceOps::RemoveUser(Job& job) {
+  for (Resource* resource : job.resources_) --resource->users_;
+  for (Resource* resource : job.still_at_end_) --resource->users_;
+}
+
+void ResourceOps::Attach(Job& job) {
+  for (Resource* resource : job.resources_) {
+    resource->jobs_.push_back(&job);
+    if (!resource->sections_.empty()) JobOps::AddReason(job, DrainReason(*resource));
+  }
+}
+
+void ResourceOps::Detach(Job& job) {
+  for (Resource* resource : job.resources_) std::erase(resource->jobs_, &job);
+}
+
+absl::StatusOr<Admission> JobContext::Admit(Resource& resource) { return JobOps::Admit(job_, resource); }
+
+absl::StatusOr<Admission> JobOps::Admit(Job& job, Resource& resource) {
+  const auto refuse = [&](absl::string_view why) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("Job '", job.id_, "' cannot make a request of resource '", resource.name(), "': ", why));
+  };
+  const auto names = [&](const std::vector<Resource*>& list) {
+    return std::find(list.begin(), list.end(), &resource) != list.end();
+  };
+  if (job.word_.activity() == JobWord::Activity::kDone) {
+    // Whether it is before Prepare or after Clean is seen by whether the section is open.
+    JobLock lock(job.core_);
+    if (!names(job.still_at_end_) || !job.txn_->section_open_) {
+      return refuse("after its Run, it can do so from Prepare to Clean, if it is named in JobSpec::still_at_end");
+    }
+    return ResourceOps::Count(resource);
+  }
+  if (!names(job.resources_)) return refuse("it is not named in JobSpec::resources");
+  if (ResourceOps::TryAdmit(resource)) return ResourceOps::Adopt(resource);
+  JobLock lock(job.core_);
+  if (job.word_.force_cancelled()) {
+    return absl::CancelledError(
+        absl::StrCat("Job '", job.id_, "' was cancelled while resource '", resource.name(), "' was being drained"));
+  }
+  if (IsQuiet(&job)) return refuse("it is paused; what runs beside Run has to come to an end in the Pause hook");
+  return ResourceOps::Count(resource);
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI

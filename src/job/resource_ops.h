@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Resources and sections from inside; the public headers are thin doors to it.
+
+#ifndef JOBCORE_SRC_JOB_RESOURCE_OPS_H_
+#define JOBCORE_SRC_JOB_RESOURCE_OPS_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "job-common/coroutine.h"
+#include "job-common/job.h"
+#include "job-common/job_mutex.h"
+#include "job-driver/resource.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+
+namespace internal {
+
+struct Section {
+  const std::string name;
+  JobCore& core;
+  const std::vector<Resource*> resources;  // each once, by number
+  const TimePoint since;
+  bool open = false;     // guarded by job_mutex: in the lists of its resources
+  bool granted = false;  // guarded by job_mutex
+};
+
+}  // namespace internal
+
+class ResourceOps {
+ public:
+  // --- Sections ---
+  static absl::StatusOr<std::unique_ptr<internal::Section>> Make(absl::Span<Resource* const> resources,
+                                                                 const DrainOptions& options);
+  static Co<absl::StatusOr<DrainedSection>> Refuse(absl::Status status);
+  // Aborted as soon as `give_up` says so.
+  static Co<absl::StatusOr<DrainedSection>> Open(std::unique_ptr<internal::Section> section, TimePoint deadline,
+                                                 absl::AnyInvocable<bool()> give_up) JOBCORE_EXCLUDES(job_mutex);
+  static absl::StatusOr<DrainedSection> OpenBlocking(std::unique_ptr<internal::Section> section, TimePoint deadline)
+      JOBCORE_EXCLUDES(job_mutex);
+  static void Close(internal::Section& section) JOBCORE_EXCLUDES(job_mutex);
+  static void Reopen(internal::Section& section) JOBCORE_EXCLUDES(job_mutex);
+  // What a section that has not been granted waits for; empty: nothing.
+  static std::string WaitsFor(const internal::Section& section) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static const std::vector<internal::Section*>& Sections(const Resource& resource)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+    return resource.sections_;
+  }
+
+  // --- Jobs ---
+  static void AddUser(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void RemoveUser(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void Attach(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void Detach(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // A request that is counted, whatever the sections say.
+  static Admission Count(Resource& resource) {
+    CountIn(resource);
+    return Admission(resource);
+  }
+  static bool Granted(const Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+    return resource.granted_ != 0;
+  }
+  static bool TryAdmit(Resource& resource) { return resource.TryAdmit(); }
+  static Admission Adopt(Resource& resource) { return Admission(resource); }
+
+  // --- Requests ---
+  static bool Park(Resource::AdmitAwaiter& request) JOBCORE_EXCLUDES(job_mutex);
+  static void Forget(Resource::AdmitAwaiter& request) JOBCORE_EXCLUDES(job_mutex);
+  static void Resumed(Resource& resource) JOBCORE_EXCLUDES(job_mutex);
+
+ private:
+  static void CountIn(Resource& resource) { resource.word_.fetch_add(Resource::kOne, std::memory_order_acq_rel); }
+  static bool IsStill(const internal::Section& section) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static bool TryGrant(internal::Section& section) JOBCORE_EXCLUDES(job_mutex);
+  static absl::Status WhyNot(const internal::Section& section, const absl::Status& waited) JOBCORE_EXCLUDES(job_mutex);
+  static bool MayEnter(const Resource& resource, const Resource* parent) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void ReleaseParked(Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void OpenFastPathIfUnused(Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+};
+
+// The pause reasons of resources: this, and the resource's name.
+inline constexpr std::string_view kDrainPrefix = "drain:";
+std::string DrainReason(const Resource& resource);
+
+}  // namespace jobcore::inline JOBCORE_ABI
+
+#endif  // JOBCORE_SRC_JOB_RESOURCE_OPS_H_
