@@ -52,7 +52,8 @@ class Resource {
  public:
   // Any thread. `name` appears in pause reasons ("drain:<name>"), errors and dumps. `core` outlives it.
   Resource(JobCore& core, std::string name);
-  // Aborts if a request is in flight or parked, a section is open, or a job that names it, or one of its group, has not concluded.
+  // Aborts if a request is in flight or parked, a section is open, or a job that names it, or one of its group, has not
+  // concluded.
   ~Resource() JOBCORE_EXCLUDES(job_mutex);
   Resource(const Resource&) = delete;
   Resource& operator=(const Resource&) = delete;
@@ -162,7 +163,7 @@ class [[nodiscard]] DrainedSection {
   //   FailedPrecondition  in the Run of a job that has resources itself (it would wait for its own pause): name
   //                       them in JobSpec::still_at_end instead, or open the section from outside of the job
   [[nodiscard]] static Co<absl::StatusOr<DrainedSection>> Open(absl::Span<Resource* const> resources,
-                                                               DrainOptions options = {});
+                                                               DrainOptions options = {}) JOBCORE_EXCLUDES(job_mutex);
   // The same for plain code, which blocks as AioWaitWhileUnlocked does.
   static absl::StatusOr<DrainedSection> OpenBlocking(absl::Span<Resource* const> resources, DrainOptions options = {})
       JOBCORE_EXCLUDES(job_mutex);

@@ -107,7 +107,7 @@ bool ResourceOps::Park(Resource::AdmitAwaiter& request) {
 }
 
 void ResourceOps::ReleaseParked(Resource& resource) {
-  std::erase_if(resource.parked_, [&](Resource::AdmitAwaiter* request) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  std::erase_if(resource.parked_, [&](Resource::AdmitAwaiter* request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
     if (!MayEnter(resource, request->parent_)) return false;
     // Counted here, not when it goes on: a section that is opened in between must see it.
     CountIn(resource);
@@ -221,7 +221,7 @@ void ResourceOps::Reopen(internal::Section& section) {
     for (Job* job : resource->jobs_) {
       // Another resource of the job may have the same name.
       const bool still = std::any_of(job->resources_.begin(), job->resources_.end(),
-                                     [&](const Resource* other) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+                                     [&](const Resource* other) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
                                        return !other->sections_.empty() && other->name_ == resource->name_;
                                      });
       if (!still) JobOps::RemoveReason(*job, reason);
@@ -233,7 +233,7 @@ void ResourceOps::Reopen(internal::Section& section) {
 
 bool ResourceOps::IsStill(const internal::Section& section) {
   return std::all_of(section.resources.begin(), section.resources.end(),
-                     [](const Resource* resource) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+                     [](const Resource* resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
                        return resource->in_flight() == 0 &&
                               std::all_of(resource->jobs_.begin(), resource->jobs_.end(), &JobOps::IsQuiet);
                      });

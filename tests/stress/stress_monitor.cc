@@ -16,7 +16,7 @@
 namespace jobcore::stress {
 namespace {
 
-constexpr std::array<std::string_view, 3> kReasons = {monitor::kUserPause, "error", "drain:disk0"};
+constexpr std::array<std::string_view, 3> kReasons = {monitor::kUserPause, "error", "maintenance"};
 // More jobs than this are not made at a time.
 constexpr size_t kManyJobs = 150;
 

@@ -668,7 +668,7 @@ TEST(JobRace, ReasonsGivenAndTakenBackByManyThreadsAddUpToNone) {
   const JobRef job = world.Start({.id = "j", .context = &world.io()}, Obedient(remote));
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t)
-    threads.emplace_back([&, reason = "drain:disk" + std::to_string(t)] {
+    threads.emplace_back([&, reason = "maintenance" + std::to_string(t)] {
       for (int i = 0; i < 500; ++i) {
         EXPECT_TRUE(world.Pause(job, reason).ok());
         EXPECT_TRUE(world.Resume(job, reason).ok());
