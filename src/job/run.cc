@@ -10,6 +10,14 @@
 #include "job/job_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
+namespace {
+
+absl::Status CancelledFirst(const Job& job, JobVerb verb) {
+  return absl::CancelledError(
+      absl::StrCat("Job '", job.id(), "' was cancelled before it could be asked to ", Absl(JobVerbName(verb))));
+}
+
+}  // namespace
 
 void JobOps::ResumeJob(WorkItem& item, WorkItem::Reason reason) {
   Job& job = static_cast<Job::Item&>(item).job;
@@ -38,6 +46,9 @@ void JobOps::Dispatch(Job& job, bool timer_fired) {
     case Job::Suspension::kPlain:
       job.suspended_.Resume();
       return;
+    case Job::Suspension::kThrottle:
+      ResumeThrottled(job);
+      return;
     case Job::Suspension::kNone:
       break;
   }
@@ -53,8 +64,7 @@ void JobOps::Begin(Job& job) {
   }
   try {
     const bool park = job.word_.must_park();
-    job.run_entered_ = !park;
-    job.run_ = park ? ParkThenRun(job) : job.driver_->Run(*job.face_);
+    job.run_ = park ? ParkThenRun(job) : EnterRun(job);
   } catch (...) {  // a Run that is no coroutine itself
     job.run_status_ = StatusFromException("Run");
     job.run_returned_ = true;
@@ -67,8 +77,17 @@ void JobOps::Begin(Job& job) {
 Co<absl::Status> JobOps::ParkThenRun(Job& job) {
   co_await Gate(job, /*with_hooks=*/false);
   if (job.word_.force_cancelled()) co_return absl::CancelledError();
+  co_return co_await EnterRun(job);
+}
+
+// Not a coroutine: it makes Run's.
+Co<absl::Status> JobOps::EnterRun(Job& job) {
   job.run_entered_ = true;
-  co_return co_await job.driver_->Run(*job.face_);
+  if (std::exchange(job.requests_wait_, false)) {  // they come behind Run's first step
+    JobLock lock(job.core_);
+    DeferVerbs(job);
+  }
+  return job.driver_->Run(*job.face_);
 }
 
 void JobOps::RunReturned(CoRoot& root) {
@@ -82,20 +101,16 @@ void JobOps::RunReturned(CoRoot& root) {
   job.run_.Reset();  // the frame goes before anybody can see that the job has finished
   job.gate_.Reset();
   job.run_returned_ = true;
-  if (!job.completing_) FinishRun(job);
+  if (!job.serving_) FinishRun(job);
 }
 
 void JobOps::FinishRun(Job& job) {
-  std::vector<VerbReply> unanswered;
-  bool accepted = false;
+  std::vector<internal::PendingVerbs::Request> unanswered;
   job.timer_.reset();
   {
     JobLock lock(job.core_);
+    if (job.pending_ != nullptr) unanswered.swap(job.pending_->requests);
     LeaveContext(job);
-    if (job.pending_ != nullptr) {
-      unanswered.swap(job.pending_->complete);
-      accepted = job.pending_->complete_accepted;
-    }
     const absl::Status& status = job.run_status_;
     const bool cancelled = job.word_.force_cancelled() || (absl::IsCancelled(status) && job.word_.cancel_requested());
     if (status.ok() && !cancelled) {
@@ -113,11 +128,7 @@ void JobOps::FinishRun(Job& job) {
     }
     MaybeConverge(*job.txn_);
   }
-  for (VerbReply& reply : unanswered) {
-    std::move(reply).Send(accepted ? absl::OkStatus()
-                                   : absl::FailedPreconditionError(absl::StrCat(
-                                         "Job '", job.id_, "' finished first, before it could be asked to complete")));
-  }
+  AnswerUnserved(job, std::move(unanswered));
 }
 
 // --- Verbs that the driver carries out ---
@@ -136,22 +147,30 @@ void JobOps::DeferVerbs(Job& job) {
 void JobOps::CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) {
   Job& job = static_cast<internal::PendingVerbs::Item&>(item).job;
   const JobRef keep = Adopt(job);
-  if (reason == WorkItem::Reason::kDrop) return;
-  bool soft, force, complete;
+  bool soft, force, requests;
+  std::vector<internal::PendingVerbs::Request> unserved;
   {
     JobLock lock(job.core_);
     internal::PendingVerbs& pending = *job.pending_;
     pending.posted = false;
     soft = std::exchange(pending.soft_cancel, false);
     force = std::exchange(pending.force_cancel, false);
-    complete = !pending.complete.empty();
+    requests = !pending.requests.empty();
+    // It will never run (any more), or the loop that it lives in won't.
+    const bool over = job.word_.activity() == JobWord::Activity::kDone || reason == WorkItem::Reason::kDrop;
+    if (requests && over) unserved.swap(pending.requests);
   }
+  AnswerUnserved(job, std::move(unserved));
+  if (reason == WorkItem::Reason::kDrop) return;
   // No hook outside of Run. A hook may end Run, so this is looked at again before each.
   const auto runs = [&job] { return job.run_entered_ && !job.run_returned_; };
   if (soft && runs()) job.driver_->Cancel(*job.face_, CancelMode::kSoft);
   if (force && runs()) job.driver_->Cancel(*job.face_, CancelMode::kForce);
-  if (complete && runs() && !job.word_.force_cancelled() && !std::exchange(job.completing_, true)) {
-    Spawn("complete hook", RunComplete(keep));
+  if (!requests) return;
+  if (!job.run_entered_) {
+    job.requests_wait_ = true;  // for Run, or for the end of a job that was never started
+  } else if (!job.run_returned_ && !std::exchange(job.serving_, true)) {
+    Spawn("requests to a job", ServeRequests(keep));
   }
 }
 
@@ -160,30 +179,71 @@ Co<absl::Status> JobDriver::Complete(JobContext& job) {
       absl::StrCat("Job '", job.id(), "' cannot be completed on demand: its driver does not implement it"));
 }
 
-Co<void> JobOps::RunComplete(JobRef job) {
-  absl::Status status;
-  bool accepted;
-  {
-    JobLock lock(job->core_);
-    accepted = job->pending_->complete_accepted;
-  }
-  try {
-    if (!accepted) status = co_await job->driver_->Complete(*job->face_);
-  } catch (...) {
-    status = StatusFromException("Complete");
-  }
-  std::vector<VerbReply> replies;
-  {
-    JobLock lock(job->core_);
-    replies.swap(job->pending_->complete);  // those that came meanwhile have joined
-    if (status.ok()) job->pending_->complete_accepted = true;
-  }
-  for (VerbReply& reply : replies) {
-    // A Status of its own for each: they go to different threads.
+Co<absl::Status> JobDriver::Change(JobContext& job, const JobOptions&) {
+  co_return absl::UnimplementedError(
+      absl::StrCat("Job type does not support change; job '", job.id(), "' is of type '", job.job().type(), "'"));
+}
+
+// Serves what has been asked, first come, first served, until there is nothing more or Run has ended. In the
+// job's context, beside Run.
+Co<void> JobOps::ServeRequests(JobRef job) {
+  while (!job->run_returned_) {
+    JobVerb verb;
+    JobOptions options;
+    bool accepted;
+    {
+      JobLock lock(job->core_);
+      internal::PendingVerbs& pending = *job->pending_;
+      if (pending.requests.empty()) break;
+      verb = pending.requests.front().verb;  // stays there while its hook runs: it has been asked for
+      options = std::move(pending.requests.front().options);
+      accepted = pending.complete_accepted;
+    }
+    absl::Status status;
+    try {
+      if (job->word_.force_cancelled()) {
+        status = CancelledFirst(*job, verb);
+      } else if (verb == JobVerb::kComplete) {
+        if (!accepted) status = co_await job->driver_->Complete(*job->face_);
+      } else {
+        status = co_await job->driver_->Change(*job->face_, options);
+      }
+    } catch (...) {
+      status = StatusFromException(verb == JobVerb::kComplete ? "Complete" : "Change");
+    }
+    VerbReply reply;
+    {
+      JobLock lock(job->core_);
+      internal::PendingVerbs& pending = *job->pending_;
+      reply = std::move(pending.requests.front().reply);
+      pending.requests.erase(pending.requests.begin());
+      if (verb == JobVerb::kComplete && status.ok()) pending.complete_accepted = true;
+      NoteChange(job->core_);
+    }
+    // A Status of the receiver's own: it goes to another thread.
     std::move(reply).Send(absl::Status(status.code(), status.message()));
   }
-  job->completing_ = false;
+  job->serving_ = false;
   if (job->run_returned_) FinishRun(*job);
+}
+
+// The answer to requests that no hook will see any more, as Run has ended.
+void JobOps::AnswerUnserved(Job& job, std::vector<internal::PendingVerbs::Request> requests) {
+  if (requests.empty()) return;
+  bool accepted;
+  {
+    JobLock lock(job.core_);
+    accepted = job.pending_->complete_accepted;
+  }
+  for (internal::PendingVerbs::Request& request : requests) {
+    if (request.verb == JobVerb::kComplete && accepted) {
+      std::move(request.reply).Send(absl::OkStatus());
+    } else {
+      std::move(request.reply)
+          .Send(absl::FailedPreconditionError(absl::StrCat(
+              "Job '", job.id_, "' finished first, before it could be asked to ", Absl(JobVerbName(request.verb)))));
+    }
+  }
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI
