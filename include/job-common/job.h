@@ -24,6 +24,7 @@
 #include "absl/container/inlined_vector.h"
 #include "job-common/aio_context.h"
 #include "job-common/coroutine.h"
+#include "job-common/error_policy.h"
 #include "job-common/fwd.h"
 #include "job-common/job_mutex.h"
 #include "job-common/job_outcome.h"
@@ -36,6 +37,9 @@ namespace jobcore::inline JOBCORE_ABI {
 // What a driver shows to queries beyond the common fields: names and values, in the driver's order.
 using JobDetails = std::vector<std::pair<std::string, std::string>>;
 
+// What a change verb asks for: names and values, understood by the driver.
+using JobOptions = std::vector<std::pair<std::string, std::string>>;
+
 // What a job that is ready can do; published by JobContext::Ready.
 struct ReadyCapabilities {
   bool complete = true;      // the complete verb: the driver implements JobDriver::Complete
@@ -44,7 +48,8 @@ struct ReadyCapabilities {
 
 namespace internal {
 struct PendingVerbs;
-}
+struct Throttling;
+}  // namespace internal
 
 class Job {
  public:
@@ -81,11 +86,12 @@ class Job {
   // How the job's coroutine is suspended where the job itself (not some I/O) has to wake it.
   enum class Suspension : unsigned char {
     kNone,
-    kStart,  // Run has not been entered
-    kYield,  // in a sleep or yield of the driver: look for a pause before resuming it
-    kHook,   // in a sleep or yield of the Pause or Resume hook: a pause does not end it
-    kPlain,  // inside the gate: resume it as it is
-    kMove,   // inside the gate: nothing of it is on any stack, so it can go to another context
+    kStart,     // Run has not been entered
+    kYield,     // in a sleep or yield of the driver: look for a pause before resuming it
+    kHook,      // in a sleep or yield of the Pause or Resume hook: a pause does not end it
+    kPlain,     // inside the gate: resume it as it is
+    kMove,      // inside the gate: nothing of it is on any stack, so it can go to another context
+    kThrottle,  // waits for its speed limit: look at that, and for a pause, before resuming it
   };
 
   Job(JobCore& core, uint64_t number, const JobSpec& spec, std::shared_ptr<JobTxn> txn,
@@ -131,6 +137,10 @@ class Job {
   std::shared_ptr<const JobDetails> details_ ABSL_GUARDED_BY(job_mutex);
   uint64_t last_event_ ABSL_GUARDED_BY(job_mutex) = 0;
   std::unique_ptr<internal::PendingVerbs> pending_ ABSL_GUARDED_BY(job_mutex);  // made on first use
+  IoStatus io_status_ ABSL_GUARDED_BY(job_mutex) = IoStatus::kOk;
+  bool watched_ ABSL_GUARDED_BY(job_mutex) = false;  // force-cancelled, and the core's CancelWatch counts it
+  // Made under job_mutex when the job gets its first limit, before the word says so; never replaced.
+  std::unique_ptr<internal::Throttling> throttling_;
 
   // --- Only touched in the job's context (by the owner of the word) ---
   struct RunRoot final : CoRoot {
@@ -139,7 +149,7 @@ class Job {
   };
   Suspension suspension_ = Suspension::kStart;
   bool in_hook_ = false;             // inside the driver's Pause or Resume hook: yields do not park
-  bool completing_ = false;          // a Complete hook is in progress
+  bool serving_ = false;             // requests (complete, change) are being served: a hook is in progress
   bool run_entered_ = false;         // Run has been called
   bool run_returned_ = false;        // Run has returned (and may wait for that hook)
   TimePoint wake_at_ = kNoDeadline;  // of the sleep it is suspended in

@@ -7,6 +7,7 @@
 #define JOBCORE_JOB_COMMON_JOB_CORE_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -22,6 +23,7 @@
 #include "absl/strings/string_view.h"
 #include "job-common/aio_context.h"
 #include "job-common/aio_wait.h"
+#include "job-common/clock.h"
 #include "job-common/fwd.h"
 #include "job-common/job.h"
 #include "job-common/job_event.h"
@@ -31,8 +33,9 @@
 namespace jobcore::inline JOBCORE_ABI {
 
 namespace internal {
+class CancelWatch;
 struct ObserverState;
-}
+}  // namespace internal
 
 class JobCore {
  public:
@@ -48,6 +51,8 @@ class JobCore {
     // Null: a new one with the system's clock and poller. Given: not yet anybody's home, or the caller's.
     std::shared_ptr<AioContext> main_context = nullptr;
     size_t event_capacity = 4096;  // events kept for readers; at least 1
+    // A job whose Run has not ended so long after a force-cancel gets an event that says so. 0: never.
+    Nanoseconds unresponsive_after = std::chrono::seconds(30);
   };
 
   JobCore() : JobCore(Options()) {}
@@ -107,6 +112,8 @@ class JobCore {
   std::atomic<int64_t> live_jobs_{0};  // Job objects, dismissed ones with references included
   std::atomic<uint64_t> next_number_{1};
   JobMutex mutex_;  // job_mutex of this core
+  // Looks after force-cancelled jobs, in the main context. Has its own protection.
+  const std::unique_ptr<internal::CancelWatch> cancel_watch_;
 
   // --- Guarded by job_mutex ---
   bool closing_ ABSL_GUARDED_BY(job_mutex) = false;  // no new jobs

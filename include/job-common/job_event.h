@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Events: one per change of a job's status, numbered without gaps in the order in which they happened, kept
-// in a bounded ring. Readers have a cursor each; who falls behind learns how many it has lost and goes on.
+// Events: one per change of a job's status (and per I/O error, and for a job that does not end although it was
+// cancelled), numbered without gaps in the order in which they happened, kept in a bounded ring. Readers have a
+// cursor each; who falls behind learns how many it has lost and goes on.
 
 #ifndef JOBCORE_JOB_COMMON_JOB_EVENT_H_
 #define JOBCORE_JOB_COMMON_JOB_EVENT_H_
@@ -14,24 +15,45 @@
 #include <vector>
 
 #include "job-common/clock.h"
+#include "job-common/error_policy.h"
 #include "job-common/fwd.h"
 #include "job-common/job_outcome.h"
 #include "job-common/job_status.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
+// A read or write of a job that failed, and what is done about it.
+struct IoError {
+  IoOperation operation = IoOperation::kRead;
+  ErrorAction action = ErrorAction::kReport;
+  int error = 0;     // an errno
+  std::string text;  // the same for people: "No space left on device"
+
+  friend bool operator==(const IoError&, const IoError&) = default;
+};
+
 struct JobEvent {
+  enum class Kind : unsigned char {
+    kStatus,        // the job's status has changed
+    kIoError,       // see io_error; comes before the pause that it may lead to
+    kUnresponsive,  // force-cancelled long ago (JobCore::Options::unresponsive_after), and Run has not ended
+  };
+
   uint64_t sequence = 0;  // 1, 2, 3 … per core
   uint64_t job_number = 0;
   std::string job_id;
-  JobStatus status = JobStatus::kUndefined;  // the new one
+  Kind kind = Kind::kStatus;
+  JobStatus status = JobStatus::kUndefined;  // kStatus: the new one; else as it is
   // From kAborting on: how the job ends. Decided once, under job_mutex; the same in all later events.
   std::optional<JobOutcome> outcome;
   // Monotonic, on the clock of the core's main context; events made in one turn of a loop share one reading.
   TimePoint time{};
+  std::optional<IoError> io_error;  // kIoError
+  std::string waits_for;            // kUnresponsive: what the job is at, for people
 };
 
-// "created", "running", … and the outcome where there is one, for people.
+// "created", "running", … and the outcome where there is one; "error write stop (No space left on device)";
+// "unresponsive: …". For people.
 std::string ToString(const JobEvent& event);
 
 // Where a reader is. Value-initialised: before the first event there was; `lost` then counts those that the
@@ -50,7 +72,8 @@ class JobEventRing {
  public:
   explicit JobEventRing(size_t capacity) : capacity_(capacity) {}
 
-  // The slot for the next event, numbered; what it held is overwritten (its strings keep their memory).
+  // The slot for the next event, numbered, a kStatus one; job, status, outcome and time are the caller's to
+  // overwrite (the strings keep their memory), the rest is reset.
   JobEvent& Append();
   // At most `max` events from `cursor` on, which advances past them.
   EventPage Read(EventCursor& cursor, size_t max) const;

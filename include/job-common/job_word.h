@@ -99,6 +99,27 @@ class JobWord {
     return false;
   }
 
+  // --- The job's own context: for a speed limit ---
+
+  // The hot path of Throttle: NeedsAttention, or there is a limit.
+  bool NeedsThrottling() const { return (word_.load(std::memory_order_relaxed) & (kAttention | kLimited)) != 0; }
+  bool limited() const { return (Load() & kLimited) != 0; }
+  // True if the speed was changed since the last call.
+  bool ConsumeSpeedChange() {
+    return (Load() & kSpeedChanged) != 0 &&
+           (word_.fetch_and(~kSpeedChanged, std::memory_order_acq_rel) & kSpeedChanged) != 0;
+  }
+  // As TryIdle, for a wait that Enter does not end: what keeps the job running is a request, or a change of speed
+  // not consumed. A wake-up stays for the next yield.
+  bool TryIdleThrottled(bool ignore_pause) {
+    SchedPoint("job.word.idle_throttled");
+    const uint32_t obstacles = (kAttention | kSpeedChanged) & ~(ignore_pause ? kPause : 0);
+    uint32_t word = Load();
+    while ((word & obstacles) == 0)
+      if (Exchange(word, With(word, Activity::kIdle))) return true;
+    return false;
+  }
+
   // True if the job was woken since the last call.
   bool ConsumeWoken() {
     return (Load() & kWoken) != 0 && (word_.fetch_and(~kWoken, std::memory_order_acq_rel) & kWoken) != 0;
@@ -117,6 +138,11 @@ class JobWord {
   }
   void ClearPause() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { word_.fetch_and(~kPause, std::memory_order_acq_rel); }
   void ClearMove() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { word_.fetch_and(~kMove, std::memory_order_acq_rel); }
+  // Whatever the job waits for, it looks again; only a wait for its limit cares. (As above: post if true.)
+  bool RequestSpeedChange(bool limited) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+    if (!limited) word_.fetch_and(~kLimited, std::memory_order_acq_rel);
+    return Request(limited ? kLimited | kSpeedChanged : kSpeedChanged);
+  }
   // The transitions that go with a change of status.
   void Start() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { Set(Activity::kRunning); }
   void Park() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { Set(Activity::kParked); }
@@ -130,6 +156,8 @@ class JobWord {
   static constexpr uint32_t kForce = 0x20;
   static constexpr uint32_t kMove = 0x40;
   static constexpr uint32_t kWoken = 0x80;
+  static constexpr uint32_t kLimited = 0x100;       // mirrors "the speed is not 0"; written under job_mutex only
+  static constexpr uint32_t kSpeedChanged = 0x200;  // since the job looked last
   static constexpr uint32_t kAttention = kPause | kForce | kMove;
 
   static constexpr Activity ActivityOf(uint32_t word) { return static_cast<Activity>(word & kActivity); }

@@ -17,12 +17,14 @@
 
 #include <concepts>
 #include <coroutine>
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "job-common/aio_context.h"
 #include "job-common/coroutine.h"
+#include "job-common/error_policy.h"
 #include "job-common/fwd.h"
 #include "job-common/job.h"
 #include "job-common/job_mutex.h"
@@ -41,6 +43,7 @@ class JobContext {
 
   class PausePointAwaiter;
   class SleepAwaiter;
+  class ThrottleAwaiter;
 
   // Where the job may be stopped: if it is to pause, runs the driver's Pause hook, parks until it is resumed,
   // and runs the Resume hook. Hold nothing here that whoever pauses the job could need.
@@ -54,6 +57,19 @@ class JobContext {
   [[nodiscard]] SleepAwaiter SleepUntil(TimePoint deadline);
   // Suspends the job until Enter, or until it is cancelled; an earlier wake-up ends it at once, as above.
   [[nodiscard]] SleepAwaiter Yield();
+
+  // Before each piece of work: waits until so many units of it may start under the job's speed limit (rate_limit.h
+  // says what is promised). Nothing but time pays what is owed: Enter, a pause, a resume neither cut the wait short
+  // nor extend it; a change of speed counts from its moment. It is a pause point too. A wake-up is left for the
+  // next yield or sleep. A load and a branch when there is no limit.
+  // Ok: go on. Cancelled: force-cancelled; the units are not counted.
+  [[nodiscard]] ThrottleAwaiter Throttle(uint64_t units);
+
+  // An I/O request has failed with this errno: says what `policy` makes of it, after an event has told of it.
+  // kStop: the job has the pause reason "error" now (once, however many requests fail) and an io-status; try the
+  // request again after the next pause point. kReport: let Run fail with it. kIgnore: go on.
+  // Also from coroutines beside Run.
+  [[nodiscard]] ErrorAction HandleError(IoOperation operation, OnError policy, int error) JOBCORE_EXCLUDES(job_mutex);
 
   // The job can be completed on demand from now on: RUNNING -> READY. Called again, changes the capabilities
   // only.
@@ -132,6 +148,30 @@ class [[nodiscard]] JobContext::SleepAwaiter {
   const TimePoint deadline_;
 };
 
+class [[nodiscard]] JobContext::ThrottleAwaiter {
+ public:
+  ThrottleAwaiter(Job& job, uint64_t units) : job_(job), units_(units) {}
+  bool await_ready() const noexcept { return !job_.word_.NeedsThrottling(); }
+  template <std::derived_from<internal::CoPromiseBase> Promise>
+  bool await_suspend(std::coroutine_handle<Promise> self) {
+    attended_ = true;
+    return Suspend(CoHandle::Of(self));
+  }
+  absl::Status await_resume() const {
+    if (attended_) [[unlikely]]
+      return Result();
+    return absl::OkStatus();
+  }
+
+ private:
+  bool Suspend(CoHandle self);
+  absl::Status Result() const;
+  Job& job_;
+  const uint64_t units_;
+  bool attended_ = false;  // there is a limit, or somebody wanted something
+};
+
+inline JobContext::ThrottleAwaiter JobContext::Throttle(uint64_t units) { return ThrottleAwaiter(job_, units); }
 inline JobContext::PausePointAwaiter JobContext::PausePoint() { return PausePointAwaiter(job_); }
 inline JobContext::SleepAwaiter JobContext::Yield() { return SleepAwaiter(job_, kNoDeadline); }
 inline JobContext::SleepAwaiter JobContext::SleepUntil(TimePoint deadline) { return SleepAwaiter(job_, deadline); }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // JobDriver: what the code that *is* a job implements. No hook is ever called under job_mutex. In the job's
-// context one thing runs at a time, but Cancel and Complete come between any two steps of Run, Pause, Resume.
+// context one thing runs at a time, but Cancel, Complete and Change come between any two steps of Run, Pause,
+// Resume.
 //
 //   in the job's context                        in the core's main context, after Run has ended
 //   ------------------------------------        ------------------------------------------------------------
@@ -10,17 +11,19 @@
 //   Resume    after it, as often as Pause       Abort    } that were never started or whose Prepare was not
 //   Cancel    a notification                               called (it undoes Run, and Prepare if that ran)
 //   Complete  on request, while ready           Clean    once, always, after Commit or Abort
+//   Change    on request
 //
 // * and has not been force-cancelled before its first step.
 //
 // Hooks are coroutines, so they may wait. Those not overridden cost nothing. Exceptions from Run, Pause,
-// Resume (which leave the pause point that Run awaits), Prepare and Commit fail the job; one from Complete is its
-// answer; from Cancel, Abort and Clean, which cannot fail, they abort the process.
+// Resume (which leave the pause point that Run awaits), Prepare and Commit fail the job; one from Complete or
+// Change is its answer; from Cancel, Abort and Clean, which cannot fail, they abort the process.
 
 #ifndef JOBCORE_JOB_DRIVER_JOB_DRIVER_H_
 #define JOBCORE_JOB_DRIVER_JOB_DRIVER_H_
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -65,6 +68,11 @@ class JobDriver {
   // paused stays paused.
   virtual Co<absl::Status> Complete(JobContext&);  // by default: Unimplemented
 
+  // Somebody wants the job to be different from now on. What is returned is the answer; on error nothing should
+  // have changed. Beside Run, as Complete; requests (these and Complete) are served one after the other, in the
+  // order in which they were made.
+  virtual Co<absl::Status> Change(JobContext&, const JobOptions& options);  // by default: Unimplemented
+
   // --- In the core's main context ---
 
   // Everything that can still fail, so that Commit cannot. An error aborts the whole group.
@@ -88,6 +96,7 @@ struct JobSpec {
   bool auto_dismiss = true;        // false: CONCLUDED until monitor::Dismiss, if it was ever started
   bool internal = false;           // no id; invisible to monitors and events
   ProgressUnit unit = ProgressUnit::kBytes;
+  int64_t speed = 0;  // limit in units per second, see JobContext::Throttle; 0: none
   // What the job works on (resource.h), which must stay until its group has concluded. While one of these is being
   // drained, the job is paused with reason "drain:<its name>"; its own requests (JobContext::Admit) are not parked.
   std::vector<Resource*> resources = {};
@@ -100,9 +109,9 @@ struct JobSpec {
 // Creates a job in state CREATED; it does nothing before StartJob, but can already be paused, cancelled and
 // queried. All or nothing: on error there was never a job, no event tells of one, no hook is called, and the
 // driver is destroyed here.
-// Any thread. InvalidArgument: bad or missing id. AlreadyExists: the id is taken. Aborted: the group has
-// failed. FailedPrecondition: the group is sealed, the I/O thread has been stopped, the core is shutting down.
-// Not inside a co_await expression: see coroutine.h.
+// Any thread. InvalidArgument: bad or missing id, negative speed. AlreadyExists: the id is taken. Aborted: the group
+// has failed. FailedPrecondition: the group is sealed, the I/O thread has been stopped, the core is shutting down. Not
+// inside a co_await expression: see coroutine.h.
 absl::StatusOr<JobRef> CreateJob(JobCore& core, const JobSpec& spec, std::unique_ptr<JobDriver> driver)
     JOBCORE_EXCLUDES(job_mutex);
 

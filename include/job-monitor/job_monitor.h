@@ -34,6 +34,8 @@ namespace jobcore::inline JOBCORE_ABI::monitor {
 
 // The reason of a pause that a person asked for.
 inline constexpr std::string_view kUserPause = "user";
+// The reason of a pause that an I/O error has led to (JobContext::HandleError).
+inline constexpr std::string_view kErrorPause = "error";
 
 // Null: no such job, or it is internal, or it has been dismissed. Constant time.
 Job* Find(JobCore& core, std::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -43,7 +45,8 @@ Job* Find(JobCore& core, uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mute
 // yielding job parks at once. "Job is already paused" if that reason is given already. Reasons that begin with
 // "drain:" are the resources' own and can be neither given nor taken back here (InvalidArgument).
 absl::Status Pause(Job& job, std::string_view reason = kUserPause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-// Takes one reason back. "Can't resume a job that was not paused" if it was not given.
+// Takes one reason back. "Can't resume a job that was not paused" if it was not given. kUserPause, given or not,
+// takes kErrorPause with it: a person who resumes a job has seen to its error. Without kErrorPause its io-status is ok.
 absl::Status Resume(Job& job, std::string_view reason = kUserPause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
 // The job goes to `target`, another I/O thread's context or the main one, at its next pause point, once its Pause
@@ -66,6 +69,14 @@ absl::Status Cancel(Job& job, CancelMode mode = CancelMode::kForce) ABSL_EXCLUSI
 // hook, or says that the job finished first.
 // "The active block job 'j' cannot be completed" if the driver can't, or a cancel has been asked for.
 absl::Status Complete(Job& job, VerbReply reply = {}) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
+// Asks the driver for a change. `reply` comes from its Change hook, once Run has begun, in the order of requests; or
+// says that the job finished or was cancelled first.
+absl::Status Change(Job& job, JobOptions options, VerbReply reply = {}) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
+// Limits the work of the job to so many units per second from now on; 0: no limit. Its driver must ask for leave
+// (JobContext::Throttle). InvalidArgument "Parameter 'speed' expects a non-negative value".
+absl::Status SetSpeed(Job& job, int64_t units_per_second) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
 // Finalises the whole group of a pending job. `reply` comes when the group has concluded: OK if it committed,
 // Aborted with the reason if not. Joins a finalisation that is under way.

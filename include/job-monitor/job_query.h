@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "job-common/error_policy.h"
 #include "job-common/fwd.h"
 #include "job-common/job.h"
 #include "job-common/job_core.h"
@@ -39,6 +40,8 @@ struct JobInfo {
   ProgressSnapshot progress;
   std::optional<JobOutcome> outcome;
   std::shared_ptr<const JobDetails> details;  // null: none
+  int64_t speed = 0;                          // limit in units per second; 0: none
+  IoStatus io_status = IoStatus::kOk;         // why it has been stopped by an error
   uint64_t last_event = 0;                    // sequence number of the last event of this job that is included here
 };
 

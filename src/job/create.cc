@@ -42,6 +42,7 @@ absl::StatusOr<JobRef> CreateJob(JobCore& core, const JobSpec& spec, std::unique
     return absl::InvalidArgumentError(absl::StrCat("Job '", spec.id, "' was given no driver"));
   }
   if (absl::Status status = CheckId(spec); !status.ok()) return status;
+  if (absl::Status status = JobOps::CheckSpeed(spec.id, spec.speed); !status.ok()) return status;
   return JobOps::Create(core, spec, std::move(driver));
 }
 
@@ -69,6 +70,7 @@ absl::StatusOr<JobRef> JobOps::Create(JobCore& core, const JobSpec& spec, std::u
   {
     JobLock lock(core);
     if (absl::Status status = Register(*job); !status.ok()) return status;
+    ApplySpeed(*job, static_cast<uint64_t>(spec.speed));
     return JobRef(*job.release());
   }
 }

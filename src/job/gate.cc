@@ -132,7 +132,8 @@ bool JobOps::SuspendForSleep(Job& job, CoHandle self, TimePoint deadline) {
 }
 
 // Makes the job idle until `deadline`. False: a request or a wake-up came first, nothing has changed.
-bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint deadline) {
+// `throttled`: for a wait that Enter does not end.
+bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint deadline, bool throttled) {
   job.suspended_ = self;
   job.suspension_ = how;
   job.wake_at_ = deadline;
@@ -151,7 +152,7 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
     }
     job.timer_->ArmAt(deadline);
   }
-  if (job.word_.TryIdle(job.in_hook_)) return true;
+  if (throttled ? job.word_.TryIdleThrottled(job.in_hook_) : job.word_.TryIdle(job.in_hook_)) return true;
   if (deadline != kNoDeadline) job.timer_->Disarm();
   job.suspension_ = Job::Suspension::kNone;
   return false;

@@ -249,6 +249,13 @@ bool JobOps::AwaitsFinalize(const Job& job) {
   return job.status_ == JobStatus::kPending && job.txn_->phase_ == JobTxn::Phase::kSealed;
 }
 
+namespace {
+bool CompletionRequested(const internal::PendingVerbs& pending) {
+  return std::any_of(pending.requests.begin(), pending.requests.end(),
+                     [](const auto& request) { return request.verb == JobVerb::kComplete; });
+}
+}  // namespace
+
 bool JobOps::GoesOnByItself(const Job& job) {
   switch (job.status_) {
     case JobStatus::kRunning:
@@ -258,7 +265,7 @@ bool JobOps::GoesOnByItself(const Job& job) {
       return !AwaitsFinalize(job);
     case JobStatus::kReady:  // if it has been asked to finish
       return job.word_.cancel_requested() ||
-             (job.pending_ != nullptr && (job.pending_->complete_accepted || !job.pending_->complete.empty()));
+             (job.pending_ != nullptr && (job.pending_->complete_accepted || CompletionRequested(*job.pending_)));
     default:
       return false;
   }

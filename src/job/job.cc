@@ -86,8 +86,11 @@ void JobOps::SetStatus(Job& job, JobStatus to) {
   job.status_ = to;
   core.changed_ = true;
   if (!IsConcluded(from) && IsConcluded(to)) --core.open_jobs_;
-  if (from == to || job.internal()) return;
+  if (from != to && !job.internal()) AppendEvent(job);
+}
 
+JobEvent& JobOps::AppendEvent(Job& job) {
+  JobCore& core = job.core_;
   // A loop's cached time saves a clock read; it is the current one only inside of a callback.
   const AioContext* here = AioContext::Current();
   const bool cached =
@@ -98,11 +101,29 @@ void JobOps::SetStatus(Job& job, JobStatus to) {
   JobEvent& event = core.events_.Append();
   event.job_number = job.number_;
   event.job_id = job.id_;
-  event.status = to;
+  event.status = job.status_;
   event.outcome = job.outcome_;
   event.time = core.last_event_time_;
   job.last_event_ = event.sequence;
+  NoteChange(core);
   WakeObservers(core);
+  return event;
+}
+
+std::string JobOps::WaitsFor(const Job& job) {
+  switch (job.word_.activity()) {
+    case JobWord::Activity::kNotStarted:
+      return "not started";
+    case JobWord::Activity::kRunning:
+      return "running";
+    case JobWord::Activity::kIdle:
+      return "idle";
+    case JobWord::Activity::kParked:
+      return "parked";
+    case JobWord::Activity::kDone:
+      break;
+  }
+  return "finished";
 }
 
 void JobOps::LeaveContext(Job& job) {
@@ -112,6 +133,8 @@ void JobOps::LeaveContext(Job& job) {
   job.word_.ClearPause();
   job.word_.Done();
   job.pause_reasons_.clear();
+  UnwatchCancelled(job);
+  if (job.pending_ != nullptr && !job.pending_->requests.empty()) DeferVerbs(job);  // to answer them
   job.context().RemoveUser();
   --job.txn_->unfinished_;
 }
@@ -168,6 +191,8 @@ monitor::JobInfo JobOps::Info(const Job& job) {
       .progress = job.progress_.Get(),
       .outcome = job.outcome_,
       .details = job.details_,
+      .speed = job.throttling_ != nullptr ? static_cast<int64_t>(job.throttling_->allowance.speed()) : 0,
+      .io_status = job.io_status_,
       .last_event = job.last_event_,
   };
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
 #include "job-monitor/job_wait.h"
+#include "job/cancel_watch.h"
 #include "job/job_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -53,6 +54,7 @@ void JobCore::UnlockAndPublish() {
 JobCore::JobCore(const Options& options)
     : main_loop_(options.main_loop),
       main_context_(ChooseMainContext(options)),
+      cancel_watch_(std::make_unique<internal::CancelWatch>(*this, options.unresponsive_after)),
       events_(std::max<size_t>(options.event_capacity, 1)) {
   if (main_loop_ == MainLoop::kThisThread) {
     home_ = MakeHome(*main_context_);
@@ -102,6 +104,7 @@ void JobCore::RunLastTurns() {
   do {
     main_context_->RunOnce(/*may_block=*/false);
   } while (live_jobs_.load(std::memory_order_acquire) != 0 && main_context_->HasWork() && ++turn < kMaxTurns);
+  cancel_watch_->Stop();
 }
 
 void JobCore::PassThroughContexts() {

@@ -13,6 +13,9 @@ JobEvent& JobEventRing::Append() {
   if (slot == slots_.size()) slots_.emplace_back();
   JobEvent& event = slots_[slot];
   event.sequence = ++last_;
+  event.kind = JobEvent::Kind::kStatus;
+  event.io_error.reset();
+  event.waits_for.clear();
   return event;
 }
 
@@ -30,9 +33,25 @@ EventPage JobEventRing::Read(EventCursor& cursor, size_t max) const {
   return page;
 }
 
+namespace {
+
+absl::string_view ToAbsl(std::string_view text) { return {text.data(), text.size()}; }
+
+}  // namespace
+
 std::string ToString(const JobEvent& event) {
-  const std::string_view name = JobStatusName(event.status);
-  std::string text(name.data(), name.size());
+  switch (event.kind) {
+    case JobEvent::Kind::kStatus:
+      break;
+    case JobEvent::Kind::kIoError: {
+      const IoError& e = *event.io_error;
+      return absl::StrCat("error ", ToAbsl(IoOperationName(e.operation)), " ", ToAbsl(ErrorActionName(e.action)), " (",
+                          e.text, ")");
+    }
+    case JobEvent::Kind::kUnresponsive:
+      return absl::StrCat("unresponsive: ", event.waits_for);
+  }
+  std::string text(JobStatusName(event.status));
   if (event.outcome.has_value()) absl::StrAppend(&text, " (", event.outcome->ToString(), ")");
   return text;
 }

@@ -6,6 +6,8 @@
 #ifndef JOBCORE_SRC_JOB_JOB_OPS_H_
 #define JOBCORE_SRC_JOB_JOB_OPS_H_
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,7 +17,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "job-common/clock.h"
 #include "job-common/coroutine.h"
+#include "job-common/error_policy.h"
 #include "job-common/job.h"
 #include "job-common/job_core.h"
 #include "job-common/job_mutex.h"
@@ -24,6 +28,7 @@
 #include "job-common/verb_reply.h"
 #include "job-driver/job_context.h"
 #include "job-driver/job_driver.h"
+#include "job-driver/rate_limit.h"
 #include "job-monitor/job_query.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -47,8 +52,37 @@ struct PendingVerbs {
   VerbReply move_reply;
   bool soft_cancel = false;
   bool force_cancel = false;
-  bool complete_accepted = false;   // the driver has said Ok
-  std::vector<VerbReply> complete;  // not answered yet
+  bool complete_accepted = false;  // the driver has said Ok
+
+  // What a hook of the driver answers, served in order: complete, change.
+  struct Request {
+    JobVerb verb;
+    JobOptions options;  // of a change
+    VerbReply reply;
+  };
+  std::vector<Request> requests;  // not answered yet; the first one's hook may be in progress
+};
+
+// A job that has, or had, a speed limit.
+struct Throttling {
+  // As monitors have set it; the job takes it over when its word says that it has changed.
+  Allowance allowance ABSL_GUARDED_BY(job_mutex);
+
+  // --- Only touched in the job's context ---
+  RateLimit limit;
+  uint64_t units = 0;  // that the job wants to start
+  TimePoint looked_at;
+  TimePoint start;  // when it may, as of then
+
+  // For how long the job has waited; while it waits, less the time when it began to (so it is negative then). One
+  // value, so that any thread can read it. Written in the job's context.
+  std::atomic<int64_t> waited{0};
+  void BeginWait(TimePoint now) { waited.fetch_sub(now.time_since_epoch().count(), std::memory_order_relaxed); }
+  void EndWait(TimePoint now) {
+    if (waited.load(std::memory_order_relaxed) < 0) {
+      waited.fetch_add(now.time_since_epoch().count(), std::memory_order_relaxed);
+    }
+  }
 };
 
 }  // namespace internal
@@ -72,6 +106,10 @@ class JobOps {
   }
   // Changes the status, as the table allows, and records the event.
   static void SetStatus(Job& job, JobStatus to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // The next event of the ring, of this job as it is now. Not for internal jobs, which have none.
+  static JobEvent& AppendEvent(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // What a job whose Run has not ended is at.
+  static std::string WaitsFor(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // The job's Run has ended, or never will begin: it is out of its context, and of its group's count.
   static void LeaveContext(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // -> NULL: gone from the registry.
@@ -102,6 +140,13 @@ class JobOps {
   // The same inside of the driver's Pause or Resume hook, where a pause is being seen to already.
   static void ResumeHook(Job& job, bool timer_fired);
   static Co<void> Gate(Job& job, bool with_hooks);
+
+  // --- In the job's context: its speed limit (throttle.cc) ---
+  static bool SuspendForThrottle(Job& job, CoHandle self, uint64_t units);
+  static void ResumeThrottled(Job& job);
+  // How long the job has waited for its speed limit, until now.
+  static Nanoseconds Throttled(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
   static void Enter(Job& job);
 
   // --- Verbs (verbs.cc) ---
@@ -110,6 +155,10 @@ class JobOps {
   static absl::Status Resume(Job& job, std::string_view reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static absl::Status Cancel(Job& job, CancelMode mode) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static absl::Status Complete(Job& job, VerbReply reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static absl::Status Change(Job& job, JobOptions options, VerbReply reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static absl::Status SetSpeed(Job& job, int64_t speed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static absl::Status CheckSpeed(std::string_view id, int64_t speed);
+  static void ApplySpeed(Job& job, uint64_t speed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static absl::Status Finalize(Job& job, VerbReply reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static absl::Status Dismiss(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Makes a job that runs, or is parked, stop at its next step.
@@ -172,6 +221,18 @@ class JobOps {
   // Will change its status without anybody asking.
   static bool GoesOnByItself(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
+  // --- I/O errors (io_error.cc) ---
+  static ErrorAction HandleError(Job& job, IoOperation operation, OnError policy, int error)
+      JOBCORE_EXCLUDES(job_mutex);
+  // The error has been seen to, or is beside the point.
+  static void ForgetError(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { job.io_status_ = IoStatus::kOk; }
+
+  // --- Jobs that do not end (cancel_watch.cc) ---
+  static void WatchCancelled(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void UnwatchCancelled(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static bool IsWatched(JobCore& core, uint64_t job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void ReportUnresponsive(JobCore& core, uint64_t job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
   // --- Observers (event_observer.cc) ---
   static void WakeObservers(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void AddObserver(JobCore& core, std::shared_ptr<internal::ObserverState> state)
@@ -185,6 +246,7 @@ class JobOps {
   class ParkAwaiter;
   class IdleAwaiter;
   class MoveAwaiter;
+  class ThrottleAwaiter;
   struct FinaliserItem;
 
   static void GoTo(Job& job, AioContext& target) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -192,13 +254,21 @@ class JobOps {
   static internal::PendingVerbs& Pending(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void DeferVerbs(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
-  static Co<void> RunComplete(JobRef job) JOBCORE_EXCLUDES(job_mutex);
-  static Co<absl::Status> ParkThenRun(Job& job);
+  static Co<void> ServeRequests(JobRef job) JOBCORE_EXCLUDES(job_mutex);
+  static void AnswerUnserved(Job& job, std::vector<internal::PendingVerbs::Request> requests)
+      JOBCORE_EXCLUDES(job_mutex);
+  static Co<absl::Status> EnterRun(Job& job) JOBCORE_EXCLUDES(job_mutex);
+  static Co<absl::Status> ParkThenRun(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static void Begin(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static void FinishRun(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static bool SleepIsOver(Job& job, bool timer_fired);
   static Co<void> SleepOn(Job& job, TimePoint deadline, bool slept);
-  static bool TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint deadline);
+  static bool TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint deadline, bool throttled = false);
+  static void TakeOverSpeed(Job& job) JOBCORE_EXCLUDES(job_mutex);
+  static bool ThrottleIsOver(Job& job);
+  static bool TrySuspendThrottled(Job& job, CoHandle self, Job::Suspension how);
+  static Co<void> ThrottleOn(Job& job, uint64_t units);
+  static void EndThrottledWait(Job& job);
   static void PostResume(Job& job);
   static void AbortMember(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Before the cut: the member fails, and its group with it.

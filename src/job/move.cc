@@ -62,7 +62,7 @@ void JobOps::CarryOutMove(Job& job) {
   job.word_.ClearMove();
   internal::PendingVerbs* const pending = job.pending_.get();
   // While a hook goes on beside Run, in this home, the job has to stay; the move is retried at the hook's end.
-  if (pending == nullptr || pending->move_to == nullptr || job.completing_) return;
+  if (pending == nullptr || pending->move_to == nullptr || job.serving_) return;
   job.timer_.reset();                                    // it belongs to the old home
   GoTo(job, *std::exchange(pending->move_to, nullptr));  // kept by homes_
   Answer(job.core_, std::move(pending->move_reply), absl::OkStatus());

@@ -10,6 +10,14 @@
 #include "job/job_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
+namespace {
+
+absl::Status CancelledFirst(const Job& job, JobVerb verb) {
+  return absl::CancelledError(
+      absl::StrCat("Job '", job.id(), "' was cancelled before it could be asked to ", Absl(JobVerbName(verb))));
+}
+
+}  // namespace
 
 void JobOps::ResumeJob(WorkItem& item, WorkItem::Reason reason) {
   Job& job = static_cast<Job::Item&>(item).job;
@@ -41,6 +49,9 @@ void JobOps::Dispatch(Job& job, bool timer_fired) {
     case Job::Suspension::kMove:
       Hop(job);
       return;
+    case Job::Suspension::kThrottle:
+      ResumeThrottled(job);
+      return;
     case Job::Suspension::kNone:
       break;
   }
@@ -55,9 +66,7 @@ void JobOps::Begin(Job& job) {
     return;
   }
   try {
-    const bool halt = job.word_.must_halt();
-    job.run_entered_ = !halt;
-    job.run_ = halt ? ParkThenRun(job) : job.driver_->Run(*job.face_);
+    job.run_ = job.word_.must_halt() ? ParkThenRun(job) : EnterRun(job);
   } catch (...) {  // a Run that is no coroutine itself
     job.run_status_ = StatusFromException("Run");
     job.run_returned_ = true;
@@ -70,8 +79,17 @@ void JobOps::Begin(Job& job) {
 Co<absl::Status> JobOps::ParkThenRun(Job& job) {
   co_await Gate(job, /*with_hooks=*/false);
   if (job.word_.force_cancelled()) co_return absl::CancelledError();
+  co_return co_await EnterRun(job);
+}
+
+// Not a coroutine: it makes Run's.
+Co<absl::Status> JobOps::EnterRun(Job& job) {
   job.run_entered_ = true;
-  co_return co_await job.driver_->Run(*job.face_);
+  {
+    JobLock lock(job.core_);  // what was asked for before Run comes behind its first step
+    if (job.pending_ != nullptr && !job.pending_->requests.empty()) DeferVerbs(job);
+  }
+  return job.driver_->Run(*job.face_);
 }
 
 void JobOps::RunReturned(CoRoot& root) {
@@ -85,20 +103,16 @@ void JobOps::RunReturned(CoRoot& root) {
   job.run_.Reset();  // the frame goes before anybody can see that the job has finished
   job.gate_.Reset();
   job.run_returned_ = true;
-  if (!job.completing_) FinishRun(job);
+  if (!job.serving_) FinishRun(job);
 }
 
 void JobOps::FinishRun(Job& job) {
-  std::vector<VerbReply> unanswered;
-  bool accepted = false;
+  std::vector<internal::PendingVerbs::Request> unanswered;
   job.timer_.reset();
   {
     JobLock lock(job.core_);
+    if (job.pending_ != nullptr) unanswered.swap(job.pending_->requests);
     LeaveContext(job);
-    if (job.pending_ != nullptr) {
-      unanswered.swap(job.pending_->complete);
-      accepted = job.pending_->complete_accepted;
-    }
     const absl::Status& status = job.run_status_;
     const bool cancelled = job.word_.force_cancelled() || (absl::IsCancelled(status) && job.word_.cancel_requested());
     if (status.ok() && !cancelled) {
@@ -116,11 +130,7 @@ void JobOps::FinishRun(Job& job) {
     }
     MaybeConverge(*job.txn_);
   }
-  for (VerbReply& reply : unanswered) {
-    std::move(reply).Send(accepted ? absl::OkStatus()
-                                   : absl::FailedPreconditionError(absl::StrCat(
-                                         "Job '", job.id_, "' finished first, before it could be asked to complete")));
-  }
+  AnswerUnserved(job, std::move(unanswered));
 }
 
 // --- Verbs that the driver carries out ---
@@ -139,32 +149,33 @@ void JobOps::DeferVerbs(Job& job) {
 void JobOps::CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) {
   Job& job = static_cast<internal::PendingVerbs::Item&>(item).job;
   const JobRef keep = Adopt(job);
-  bool soft, force, complete;
+  bool soft, force, requests;
+  std::vector<internal::PendingVerbs::Request> unserved;
   {
     JobLock lock(job.core_);
     internal::PendingVerbs& pending = *job.pending_;
     pending.posted = false;
-    if (!job.context().IsHome()) {  // it has moved since this was posted
-      if (!job.context().closed()) DeferVerbs(job);
-      return;
+    // It will never run (any more), or the loop that it lives in won't.
+    const bool over = job.word_.activity() == JobWord::Activity::kDone || job.context().closed();
+    if (!over) {
+      if (job.word_.activity() == JobWord::Activity::kNotStarted) return;  // requests are for Run, see EnterRun
+      if (job.context().IsHome()) HopParked(job);
+      if (!job.context().IsHome()) {  // it has just moved, or had before this came here
+        DeferVerbs(job);
+        return;
+      }
     }
-    if (reason == WorkItem::Reason::kDrop) return;
-    HopParked(job);
-    if (!job.context().IsHome()) {
-      if (pending.soft_cancel || pending.force_cancel || !pending.complete.empty()) DeferVerbs(job);
-      return;
-    }
-    soft = std::exchange(pending.soft_cancel, false);
-    force = std::exchange(pending.force_cancel, false);
-    complete = !pending.complete.empty();
+    soft = std::exchange(pending.soft_cancel, false) && !over;
+    force = std::exchange(pending.force_cancel, false) && !over;
+    requests = !pending.requests.empty() && !over;
+    if (over) unserved.swap(pending.requests);
   }
+  AnswerUnserved(job, std::move(unserved));
   // No hook outside of Run. A hook may end Run, so this is looked at again before each.
   const auto runs = [&job] { return job.run_entered_ && !job.run_returned_; };
   if (soft && runs()) job.driver_->Cancel(*job.face_, CancelMode::kSoft);
   if (force && runs()) job.driver_->Cancel(*job.face_, CancelMode::kForce);
-  if (complete && runs() && !job.word_.force_cancelled() && !std::exchange(job.completing_, true)) {
-    Spawn("complete hook", RunComplete(keep));
-  }
+  if (requests && runs() && !std::exchange(job.serving_, true)) Spawn("requests to a job", ServeRequests(keep));
 }
 
 Co<absl::Status> JobDriver::Complete(JobContext& job) {
@@ -172,33 +183,77 @@ Co<absl::Status> JobDriver::Complete(JobContext& job) {
       absl::StrCat("Job '", job.id(), "' cannot be completed on demand: its driver does not implement it"));
 }
 
-Co<void> JobOps::RunComplete(JobRef job) {
-  absl::Status status;
-  bool accepted;
-  {
-    JobLock lock(job->core_);
-    accepted = job->pending_->complete_accepted;
+Co<absl::Status> JobDriver::Change(JobContext& job, const JobOptions&) {
+  co_return absl::UnimplementedError(
+      absl::StrCat("Job type does not support change; job '", job.id(), "' is of type '", job.job().type(), "'"));
+}
+
+// Serves what has been asked, first come, first served, until there is nothing more or Run has ended. In the
+// job's context, beside Run.
+Co<void> JobOps::ServeRequests(JobRef job) {
+  while (!job->run_returned_) {
+    JobVerb verb;
+    JobOptions options;
+    bool accepted;
+    {
+      JobLock lock(job->core_);
+      internal::PendingVerbs& pending = *job->pending_;
+      if (pending.requests.empty()) break;
+      verb = pending.requests.front().verb;  // stays there while its hook runs: it has been asked for
+      options = std::move(pending.requests.front().options);
+      accepted = pending.complete_accepted;
+    }
+    absl::Status status;
+    try {
+      if (job->word_.force_cancelled()) {
+        status = CancelledFirst(*job, verb);
+      } else if (verb == JobVerb::kComplete) {
+        if (!accepted) status = co_await job->driver_->Complete(*job->face_);
+      } else {
+        status = co_await job->driver_->Change(*job->face_, options);
+      }
+    } catch (...) {
+      status = StatusFromException(verb == JobVerb::kComplete ? "Complete" : "Change");
+    }
+    VerbReply reply;
+    {
+      JobLock lock(job->core_);
+      internal::PendingVerbs& pending = *job->pending_;
+      reply = std::move(pending.requests.front().reply);
+      pending.requests.erase(pending.requests.begin());
+      if (verb == JobVerb::kComplete && status.ok()) pending.complete_accepted = true;
+      NoteChange(job->core_);
+    }
+    // A Status of the receiver's own: it goes to another thread.
+    std::move(reply).Send(absl::Status(status.code(), status.message()));
   }
-  try {
-    if (!accepted) status = co_await job->driver_->Complete(*job->face_);
-  } catch (...) {
-    status = StatusFromException("Complete");
-  }
-  std::vector<VerbReply> replies;
   bool finished;
   {
     JobLock lock(job->core_);
-    replies.swap(job->pending_->complete);  // those that came meanwhile have joined
-    if (status.ok()) job->pending_->complete_accepted = true;
-    job->completing_ = false;
+    job->serving_ = false;
     finished = job->run_returned_;
     if (!finished) RetryMove(*job);  // from here on it may be elsewhere
   }
-  for (VerbReply& reply : replies) {
-    // A Status of its own for each: they go to different threads.
-    std::move(reply).Send(absl::Status(status.code(), status.message()));
-  }
   if (finished) FinishRun(*job);
+}
+
+// The answer to requests that no hook will see any more, as Run has ended.
+void JobOps::AnswerUnserved(Job& job, std::vector<internal::PendingVerbs::Request> requests) {
+  if (requests.empty()) return;
+  bool accepted;
+  {
+    JobLock lock(job.core_);
+    accepted = job.pending_->complete_accepted;
+  }
+  for (internal::PendingVerbs::Request& request : requests) {
+    if (request.verb == JobVerb::kComplete && accepted) {
+      std::move(request.reply).Send(absl::OkStatus());
+    } else {
+      std::move(request.reply)
+          .Send(absl::FailedPreconditionError(absl::StrCat(
+              "Job '", job.id_, "' finished first, before it could be asked to ", Absl(JobVerbName(request.verb)))));
+    }
+  }
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI

@@ -20,7 +20,6 @@ absl::Status JobOps::CheckVerb(const Job& job, JobVerb verb) {
   const char* separator = "; it accepts ";
   for (size_t i = 0; i < kJobVerbCount; ++i) {
     const auto other = static_cast<JobVerb>(i);
-    if (other == JobVerb::kSetSpeed || other == JobVerb::kChange) continue;  // in the table, not yet in the library
     if (!VerbAllowed(other, job.status_)) continue;
     absl::StrAppend(&text, separator, Absl(kJobVerbNames[i]));
     separator = ", ";
@@ -70,8 +69,11 @@ absl::Status JobOps::Pause(Job& job, std::string_view reason) {
 
 absl::Status JobOps::Resume(Job& job, std::string_view reason) {
   if (absl::Status status = CheckReason(job, reason); !status.ok()) return status;
-  const auto found = std::find(job.pause_reasons_.begin(), job.pause_reasons_.end(), reason);
-  if (found == job.pause_reasons_.end()) {  // the reference checks this before the state
+  // The reference has one unit for a person's pause and for an error's: "user" stands for both.
+  const auto goes = [reason](const std::string& r) {
+    return r == reason || (reason == monitor::kUserPause && r == monitor::kErrorPause);
+  };
+  if (std::none_of(job.pause_reasons_.begin(), job.pause_reasons_.end(), goes)) {  // checked before the state there
     std::string text =
         absl::StrCat("Can't resume a job that was not paused; job '", job.id_, "' in state '",
                      Absl(JobStatusName(job.status_)), "' does not have the pause reason '", Absl(reason), "'");
@@ -80,6 +82,8 @@ absl::Status JobOps::Resume(Job& job, std::string_view reason) {
   }
   if (absl::Status status = CheckVerb(job, JobVerb::kResume); !status.ok()) return status;
   RemoveReason(job, reason);
+  if (reason == monitor::kUserPause) RemoveReason(job, monitor::kErrorPause);
+  if (reason == monitor::kUserPause || reason == monitor::kErrorPause) ForgetError(job);
   return absl::OkStatus();
 }
 
@@ -96,6 +100,8 @@ void JobOps::ForceCancelRunning(Job& job) {
   DeferVerbs(job);  // before its resumption: the driver is told first
   job.pause_reasons_.clear();
   job.word_.ClearPause();
+  ForgetError(job);
+  WatchCancelled(job);
   NoteChange(job.core_);
   if (job.word_.RequestForce()) {
     DeferResume(job);
@@ -136,7 +142,14 @@ absl::Status JobOps::Complete(Job& job, VerbReply reply) {
         absl::StrCat("The active block job '", job.id_, "' cannot be completed; ",
                      job.capabilities_.complete ? "its cancellation has been asked for" : "cancel it"));
   }
-  Pending(job).complete.push_back(std::move(reply));
+  Pending(job).requests.push_back({JobVerb::kComplete, {}, std::move(reply)});
+  DeferVerbs(job);
+  return absl::OkStatus();
+}
+
+absl::Status JobOps::Change(Job& job, JobOptions options, VerbReply reply) {
+  if (absl::Status status = CheckVerb(job, JobVerb::kChange); !status.ok()) return status;
+  Pending(job).requests.push_back({JobVerb::kChange, std::move(options), std::move(reply)});
   DeferVerbs(job);
   return absl::OkStatus();
 }
@@ -202,6 +215,11 @@ absl::Status Cancel(Job& job, CancelMode mode) {
 absl::Status Complete(Job& job, VerbReply reply) {
   job.core().mutex().AssertHeld("monitor::Complete");
   return JobOps::Complete(job, std::move(reply));
+}
+
+absl::Status Change(Job& job, JobOptions options, VerbReply reply) {
+  job.core().mutex().AssertHeld("monitor::Change");
+  return JobOps::Change(job, std::move(options), std::move(reply));
 }
 
 absl::Status Finalize(Job& job, VerbReply reply) {

@@ -4,6 +4,8 @@
 // EXPECT: calling function 'Resume' requires holding
 // EXPECT: calling function 'Cancel' requires holding
 // EXPECT: calling function 'Complete' requires holding
+// EXPECT: calling function 'Change' requires holding
+// EXPECT: calling function 'SetSpeed' requires holding
 // EXPECT: calling function 'Finalize' requires holding
 // EXPECT: calling function 'Dismiss' requires holding
 // EXPECT: calling function 'Query' requires holding
@@ -28,6 +30,8 @@ void Everything(JobCore& core, Job& job, monitor::QueryCursor& query, EventCurso
   (void)monitor::Resume(job);
   (void)monitor::Cancel(job);
   (void)monitor::Complete(job);
+  (void)monitor::Change(job, {});
+  (void)monitor::SetSpeed(job, 1);
   (void)monitor::Finalize(job);
   (void)monitor::Dismiss(job);
   (void)monitor::Query(job);

@@ -28,7 +28,10 @@ void EventChecker::Consume(const JobEvent& event) {
 
   const auto [found, is_new] = traces_.try_emplace(event.job_number);
   JobTrace& trace = found->second;
-  if (!is_new || complete_) {
+  if (event.kind != JobEvent::Kind::kStatus) {  // nothing has changed
+    STRESS_CHECK(is_new ? !complete_ : trace.last == event.status && trace.outcome == event.outcome, text,
+                 ", in status ", View(JobStatusName(event.status)), ", after ", View(JobStatusName(trace.last)));
+  } else if (!is_new || complete_) {
     STRESS_CHECK(trace.last != event.status && MayTransition(trace.last, event.status), text, ", after ",
                  View(JobStatusName(trace.last)));
   }

@@ -102,7 +102,7 @@ void HookLog::CheckProtocol() const {
     EXPECT_TRUE(before(count("Commit") != 0 ? "Commit" : "Abort", "Clean"));
     EXPECT_TRUE(count("Commit") == 0 || before("Prepare", "Commit"));
     EXPECT_TRUE(count("Prepare") == 0 || before("Run", "Prepare"));
-    EXPECT_TRUE(count("Run") != 0 || count("Pause") + count("Complete") + count("Prepare") == 0);
+    EXPECT_TRUE(count("Run") != 0 || count("Pause") + count("Complete") + count("Change") + count("Prepare") == 0);
     // After Run, only the finalisation hooks.
     const auto finale = std::find_if(hooks.begin(), hooks.end(), [](const std::string& hook) {
       return hook == "Prepare" || hook == "Commit" || hook == "Abort" || hook == "Clean";
@@ -159,9 +159,15 @@ void ScriptedDriver::Cancel(JobContext& job, CancelMode mode) {
 }
 
 Co<absl::Status> ScriptedDriver::Complete(JobContext& job) {
-  InHook in(*this, in_complete_, "Complete");
+  InHook in(*this, in_request_, "Complete");
   if (script_.complete) co_return co_await script_.complete(job);
   co_return absl::OkStatus();
+}
+
+Co<absl::Status> ScriptedDriver::Change(JobContext& job, const JobOptions& options) {
+  if (!script_.change) co_return co_await JobDriver::Change(job, options);
+  InHook in(*this, in_request_, "Change");
+  co_return co_await script_.change(job, options);
 }
 
 Co<absl::Status> ScriptedDriver::Prepare() {
@@ -281,6 +287,7 @@ TestWorld::TestWorld(Options options) : own_thread_(options.own_thread) {
     core_options.main_context = AioContext::Create(std::move(main_options));
   }
   core_options.event_capacity = options.event_capacity;
+  core_options.unresponsive_after = options.unresponsive_after;
   core_ = std::make_unique<JobCore>(std::move(core_options));
 }
 
@@ -366,6 +373,14 @@ absl::Status TestWorld::Complete(const JobRef& job, VerbReply reply) {
   JobLock lock(core());
   return monitor::Complete(*job, std::move(reply));
 }
+absl::Status TestWorld::Change(const JobRef& job, JobOptions options, VerbReply reply) {
+  JobLock lock(core());
+  return monitor::Change(*job, std::move(options), std::move(reply));
+}
+absl::Status TestWorld::SetSpeed(const JobRef& job, int64_t speed) {
+  JobLock lock(core());
+  return monitor::SetSpeed(*job, speed);
+}
 absl::Status TestWorld::Finalize(const JobRef& job, VerbReply reply) {
   JobLock lock(core());
   return monitor::Finalize(*job, std::move(reply));
@@ -413,8 +428,16 @@ std::vector<JobEvent> TestWorld::ReadAll(EventCursor& cursor, uint64_t& lost) {
 std::vector<std::string> TestWorld::NewEvents() {
   std::vector<std::string> result;
   uint64_t lost = 0;
-  for (const JobEvent& e : ReadAll(cursor_, lost))
-    result.push_back(e.job_id + " " + std::string(JobStatusName(e.status)));
+  for (const JobEvent& e : ReadAll(cursor_, lost)) {
+    std::string text(JobStatusName(e.status));
+    if (e.kind == JobEvent::Kind::kIoError) {
+      text = "error " + std::string(IoOperationName(e.io_error->operation)) + " " +
+             std::string(ErrorActionName(e.io_error->action));
+    } else if (e.kind == JobEvent::Kind::kUnresponsive) {
+      text = "unresponsive";
+    }
+    result.push_back(e.job_id + " " + text);
+  }
   EXPECT_EQ(lost, 0u);
   return result;
 }
@@ -424,7 +447,7 @@ std::vector<std::string> TestWorld::History(std::string_view id) {
   EventCursor from_start;
   uint64_t lost = 0;
   for (const JobEvent& e : ReadAll(from_start, lost))
-    if (e.job_id == id) result.emplace_back(JobStatusName(e.status));
+    if (e.job_id == id && e.kind == JobEvent::Kind::kStatus) result.emplace_back(JobStatusName(e.status));
   return result;
 }
 
@@ -451,7 +474,18 @@ void TestWorld::CheckEvents() {
     EXPECT_EQ(e.sequence, sequence.value_or(e.sequence - 1) + 1);
     sequence = e.sequence;
     EXPECT_FALSE(e.job_id.empty());
+    EXPECT_EQ(e.io_error.has_value(), e.kind == JobEvent::Kind::kIoError);
+    EXPECT_EQ(e.waits_for.empty(), e.kind != JobEvent::Kind::kUnresponsive);
     const auto last = jobs.find(e.job_number);
+    if (e.kind != JobEvent::Kind::kStatus) {  // nothing has changed
+      if (last != jobs.end()) {
+        EXPECT_EQ(e.status, last->second.status);
+        EXPECT_EQ(e.outcome, last->second.outcome);
+      } else {
+        EXPECT_NE(lost, 0u);
+      }
+      continue;
+    }
     if (last != jobs.end()) {
       EXPECT_TRUE(MayTransition(last->second.status, e.status)) << "after " << JobStatusName(last->second.status);
       EXPECT_TRUE(!last->second.outcome || e.outcome == last->second.outcome);

@@ -88,6 +88,7 @@ struct Script {
   std::function<Co<void>(JobContext&)> resume = nullptr;
   std::function<void(JobContext&, CancelMode)> cancel = nullptr;
   std::function<Co<absl::Status>(JobContext&)> complete = nullptr;
+  std::function<Co<absl::Status>(JobContext&, const JobOptions&)> change = nullptr;
   std::function<Co<absl::Status>()> prepare = nullptr;
   std::function<Co<absl::Status>()> commit = nullptr;
   std::function<Co<void>()> abort = nullptr;
@@ -108,6 +109,7 @@ class ScriptedDriver final : public JobDriver {
   Co<void> Resume(JobContext& job) override;
   void Cancel(JobContext& job, CancelMode mode) override;
   Co<absl::Status> Complete(JobContext& job) override;
+  Co<absl::Status> Change(JobContext& job, const JobOptions& options) override;
   Co<absl::Status> Prepare() override;
   Co<absl::Status> Commit() override;
   Co<void> Abort() override;
@@ -121,7 +123,7 @@ class ScriptedDriver final : public JobDriver {
   const int number_;
   std::atomic<int> in_finalisation_{0};
   std::atomic<int> in_gate_{0};
-  std::atomic<int> in_complete_{0};
+  std::atomic<int> in_request_{0};
 };
 
 // How a test tells a job that runs Obey what to do. Any thread; shared with the job.
@@ -192,6 +194,7 @@ class TestWorld {
     bool virtual_time = false;  // the main context goes by clock()
     int io_threads = 0;
     size_t event_capacity = 4096;
+    Nanoseconds unresponsive_after = std::chrono::seconds(30);
   };
   TestWorld() : TestWorld(Options()) {}
   explicit TestWorld(Options options);
@@ -224,6 +227,8 @@ class TestWorld {
   absl::Status Resume(const JobRef& job, std::string_view reason = monitor::kUserPause);
   absl::Status Cancel(const JobRef& job, CancelMode mode = CancelMode::kForce);
   absl::Status Complete(const JobRef& job, VerbReply reply = {});
+  absl::Status Change(const JobRef& job, JobOptions options, VerbReply reply = {});
+  absl::Status SetSpeed(const JobRef& job, int64_t speed);
   absl::Status Finalize(const JobRef& job, VerbReply reply = {});
   absl::Status Dismiss(const JobRef& job);
   bool Findable(std::string_view id);
@@ -233,7 +238,7 @@ class TestWorld {
   uint64_t LastEvent();
 
   // --- Events ---
-  // "a created", "b running", … since the last call.
+  // "a created", "b running", "b error write stop", "b unresponsive", … since the last call.
   std::vector<std::string> NewEvents();
   // All statuses of the jobs of this name, from the beginning.
   std::vector<std::string> History(std::string_view id);

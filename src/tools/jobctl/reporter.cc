@@ -64,7 +64,8 @@ class Rates {
 class TextReporter final : public Reporter {
  public:
   void Event(Nanoseconds time, const JobEvent& event) override {
-    if (event.status == JobStatus::kNull) return;  // dismissed: of no interest to people
+    if (event.kind == JobEvent::Kind::kStatus && event.status == JobStatus::kNull)
+      return;  // dismissed: of no interest to people
     id_width_ = std::max(id_width_, event.job_id.size());
     Line(Stamp(time) + Pad(event.job_id, id_width_) + "  " + ToString(event));
   }
@@ -137,6 +138,7 @@ class JsonReporter final : public Reporter {
     JsonObject object;
     object.Add("type", "event").Add("time", time).Add("sequence", event.sequence);
     object.Add("job", event.job_id).Add("status", JobStatusName(event.status));
+    AddKind(object, event);
     if (event.outcome) AddOutcome(object, *event.outcome);
     Line(object);
   }
@@ -178,6 +180,20 @@ class JsonReporter final : public Reporter {
   }
 
  private:
+  // What the status alone does not say.
+  static void AddKind(JsonObject& object, const JobEvent& event) {
+    switch (event.kind) {
+      case JobEvent::Kind::kStatus:
+        break;
+      case JobEvent::Kind::kIoError:
+        object.Add("event", "io-error").Add("operation", IoOperationName(event.io_error->operation));
+        object.Add("action", ErrorActionName(event.io_error->action)).Add("error", event.io_error->text);
+        break;
+      case JobEvent::Kind::kUnresponsive:
+        object.Add("event", "unresponsive").Add("waits-for", event.waits_for);
+        break;
+    }
+  }
   static void AddOutcome(JsonObject& object, const JobOutcome& outcome) {
     switch (outcome.kind) {
       case JobOutcome::Kind::kSucceeded:
