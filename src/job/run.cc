@@ -159,8 +159,9 @@ void JobOps::CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) {
     const bool over = job.word_.activity() == JobWord::Activity::kDone || job.context().closed();
     if (!over) {
       if (job.word_.activity() == JobWord::Activity::kNotStarted) return;  // requests are for Run, see EnterRun
-      if (job.context().IsHome()) HopParked(job);
-      if (!job.context().IsHome()) {  // it has just moved, or had before this came here
+      const bool at_home = reason == WorkItem::Reason::kRun && job.context().IsHome();
+      if (at_home) HopParked(job);
+      if (!at_home || !job.context().IsHome()) {  // it has just moved, or had before this came here
         DeferVerbs(job);
         return;
       }
