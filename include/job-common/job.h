@@ -42,8 +42,9 @@ struct ReadyCapabilities {
 };
 
 namespace internal {
+struct JobAccount;
 struct PendingVerbs;
-}
+}  // namespace internal
 
 class Job {
  public:
@@ -122,6 +123,11 @@ class Job {
   std::shared_ptr<const JobDetails> details_ ABSL_GUARDED_BY(job_mutex);
   uint64_t last_event_ ABSL_GUARDED_BY(job_mutex) = 0;
   std::unique_ptr<internal::PendingVerbs> pending_ ABSL_GUARDED_BY(job_mutex);  // made on first use
+  // What becomes JobTimes (times.cc). A query, too, may make the rest of the account: the rate is estimated there.
+  TimePoint created_at_ ABSL_GUARDED_BY(job_mutex){};
+  TimePoint left_created_at_ ABSL_GUARDED_BY(job_mutex){};  // when it was started, if it was
+  TimePoint status_since_ ABSL_GUARDED_BY(job_mutex){};
+  mutable std::unique_ptr<internal::JobAccount> account_ ABSL_GUARDED_BY(job_mutex);  // made on first use
 
   // --- Only touched in the job's context (by the owner of the word) ---
   struct RunRoot final : CoRoot {

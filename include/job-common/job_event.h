@@ -27,7 +27,7 @@ struct JobEvent {
   JobStatus status = JobStatus::kUndefined;  // the new one
   // From kAborting on: how the job ends. Decided once, under job_mutex; the same in all later events.
   std::optional<JobOutcome> outcome;
-  // Monotonic, on the clock of the core's main context; events made in one turn of a loop share one reading.
+  // Monotonic, on the clock of the core's main context; events made in one turn of a loop may share one reading.
   TimePoint time{};
 };
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "job/job_account.h"
 #include "job/job_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -71,29 +72,24 @@ void JobOps::SetStatus(Job& job, JobStatus to) {
   job.status_ = to;
   core.changed_ = true;
   if (!IsConcluded(from) && IsConcluded(to)) --core.open_jobs_;
-  if (from == to || job.internal()) return;
-
-  // A loop's cached time saves a clock read; it is the current one only inside of a callback.
-  const AioContext* here = AioContext::Current();
-  const bool cached =
-      here != nullptr && AioContext::CurrentCallback() != nullptr && &here->clock() == &core.main_context_->clock();
-  const TimePoint now = cached ? here->now() : core.main_context_->clock().Now();
-  core.last_event_time_ = std::max(core.last_event_time_, now);
+  const TimePoint now = AccountTransition(job, from, to);
+  if (job.internal()) return;
 
   JobEvent& event = core.events_.Append();
   event.job_number = job.number_;
   event.job_id = job.id_;
   event.status = to;
   event.outcome = job.outcome_;
-  event.time = core.last_event_time_;
+  event.time = now;
   job.last_event_ = event.sequence;
   WakeObservers(core);
+  if (to == JobStatus::kConcluded) Remember(job, now);
 }
 
 void JobOps::LeaveContext(Job& job) {
   job.word_.ClearPause();
   job.word_.Done();
-  job.pause_reasons_.clear();
+  VoidPauseReasons(job);
   job.context_->RemoveUser();
   --job.txn_->unfinished_;
 }
@@ -115,12 +111,24 @@ void JobOps::DeferResume(Job& job) {
   Defer(job.core_, job.context_, job.resume_item_);
 }
 
+// The rate limiter's, per job.
+Nanoseconds JobOps::ThrottledTime(const Job&) { return Nanoseconds(0); }
+
+// The coroutine chain's, per job.
+Nanoseconds JobOps::WaitingTime(const Job&) { return Nanoseconds(0); }
+
 monitor::JobInfo JobOps::Info(const Job& job) {
+  const TimePoint now = Now(job.core_);
+  const ProgressSnapshot progress = job.progress_.Get();
+  JobTimes times = Times(job, now);
+  const double rate = Rate(job, now, progress, times);
+  const bool at_rest = IsReady(job.status_) && progress.current == progress.total;
   return {
       .id = job.id_,
       .number = job.number_,
       .group = job.txn_->number(),
       .type = job.type_,
+      .context = job.context_->name(),
       .status = job.status_,
       .pause_reasons = job.pause_reasons_,
       .cancelling = job.word_.cancel_requested(),
@@ -128,10 +136,14 @@ monitor::JobInfo JobOps::Info(const Job& job) {
       .auto_dismiss = job.auto_dismiss_,
       .capabilities = job.capabilities_,
       .unit = job.progress_.unit(),
-      .progress = job.progress_.Get(),
+      .progress = progress,
+      .rate = rate,
+      .eta = at_rest ? std::nullopt : internal::TimeLeft(progress, rate),
       .outcome = job.outcome_,
       .details = job.details_,
       .last_event = job.last_event_,
+      .status_since = job.status_since_,
+      .times = std::move(times),
   };
 }
 

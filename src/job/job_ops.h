@@ -19,6 +19,7 @@
 #include "job-common/job_core.h"
 #include "job-common/job_mutex.h"
 #include "job-common/job_status.h"
+#include "job-common/job_times.h"
 #include "job-common/job_txn.h"
 #include "job-common/verb_reply.h"
 #include "job-driver/job_context.h"
@@ -80,6 +81,30 @@ class JobOps {
   static void NoteContext(JobCore& core, const std::shared_ptr<AioContext>& context)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void DestroyJob(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
+
+  // --- Accounting of time (times.cc); all of it on the clock of the main context, and never going back ---
+  static TimePoint Now(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static TimePoint ReadClock(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);  // not the cached time
+  // Returns the time of the transition.
+  static TimePoint AccountTransition(Job& job, JobStatus from, JobStatus to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static JobTimes Times(const Job& job, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Units per second; takes a sample.
+  static double Rate(const Job& job, TimePoint now, const ProgressSnapshot& progress, const JobTimes& times)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // The only ones that change the pause reasons.
+  static void AddPauseReason(Job& job, std::string_view reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void RemovePauseReason(Job& job, std::vector<std::string>::const_iterator reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void VoidPauseReasons(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // JobTimes::throttled and ::waiting, up to now (job.cc).
+  static Nanoseconds ThrottledTime(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static Nanoseconds WaitingTime(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
+  // --- History (history.cc) ---
+  // Makes the record of a job that has just concluded.
+  static void Remember(const Job& job, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // After letting go of what is too old by now.
+  static internal::JobHistory& History(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   // --- In the job's context: running it (run.cc) ---
   static void ResumeJob(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
@@ -151,6 +176,8 @@ class JobOps {
   static void NoteChange(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { core.changed_ = true; }
 
  private:
+  static internal::JobAccount& Account(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
   class ParkAwaiter;
   class IdleAwaiter;
   struct FinaliserItem;

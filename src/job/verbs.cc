@@ -36,7 +36,7 @@ absl::Status JobOps::Pause(Job& job, std::string_view reason) {
                                                       Absl(JobStatusName(job.status_)), "' has the reason '",
                                                       Absl(reason), "', resume it first"));
   }
-  job.pause_reasons_.emplace_back(reason);
+  AddPauseReason(job, reason);
   NoteChange(job.core_);
   if (job.pause_reasons_.size() == 1 && job.word_.RequestPause()) DeferResume(job);
   return absl::OkStatus();
@@ -52,7 +52,7 @@ absl::Status JobOps::Resume(Job& job, std::string_view reason) {
     return absl::FailedPreconditionError(text);
   }
   if (absl::Status status = CheckVerb(job, JobVerb::kResume); !status.ok()) return status;
-  job.pause_reasons_.erase(found);
+  RemovePauseReason(job, found);
   NoteChange(job.core_);
   if (!job.pause_reasons_.empty()) return absl::OkStatus();
   job.word_.ClearPause();
@@ -71,7 +71,7 @@ void JobOps::ForceCancelRunning(Job& job) {
   if (job.word_.force_cancelled()) return;
   Pending(job).force_cancel = true;
   DeferVerbs(job);  // before its resumption: the driver is told first
-  job.pause_reasons_.clear();
+  VoidPauseReasons(job);
   job.word_.ClearPause();
   NoteChange(job.core_);
   if (job.word_.RequestForce()) {

@@ -192,6 +192,8 @@ class TestWorld {
     bool virtual_time = false;  // the main context goes by clock()
     int io_threads = 0;
     size_t event_capacity = 4096;
+    size_t history_count = 1024;
+    Nanoseconds history_age = std::chrono::hours(1);
   };
   TestWorld() : TestWorld(Options()) {}
   explicit TestWorld(Options options);
