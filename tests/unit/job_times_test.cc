@@ -264,6 +264,8 @@ TEST_F(JobTimesTest, ADriverThatDoesNotYieldIsChargedForItsTurn) {
                                    world.clock().Advance(seconds(2));
                                    self.Ready({});
                                    world.clock().Advance(seconds(3));
+                                   // The loop knows only when its turn began; time does not go back to then.
+                                   EXPECT_EQ(Sum(world.Query(JobRef(self.job())).times), seconds(2));
                                    absl::Status s = co_await self.PausePoint();
                                    world.clock().Advance(seconds(5));
                                    co_return s;
