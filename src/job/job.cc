@@ -117,8 +117,7 @@ Nanoseconds JobOps::ThrottledTime(const Job&) { return Nanoseconds(0); }
 // The coroutine chain's, per job.
 Nanoseconds JobOps::WaitingTime(const Job&) { return Nanoseconds(0); }
 
-monitor::JobInfo JobOps::Info(const Job& job) {
-  const TimePoint now = Now(job.core_);
+monitor::JobInfo JobOps::Info(const Job& job, TimePoint now) {
   const ProgressSnapshot progress = job.progress_.Get();
   JobTimes times = Times(job, now);
   const double rate = Rate(job, now, progress, times);

@@ -83,8 +83,8 @@ class JobOps {
   static void DestroyJob(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
 
   // --- Accounting of time (times.cc); all of it on the clock of the main context, and never going back ---
-  static TimePoint Now(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static TimePoint ReadClock(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);  // not the cached time
+  static TimePoint Now(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static TimePoint ReadClock(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);  // not the cached time
   // Returns the time of the transition.
   static TimePoint AccountTransition(Job& job, JobStatus from, JobStatus to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static JobTimes Times(const Job& job, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -151,7 +151,7 @@ class JobOps {
   static void RemoveMember(JobTxn& txn, Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   // --- For query.cc and wait.cc ---
-  static monitor::JobInfo Info(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static monitor::JobInfo Info(const Job& job, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static const JobCore::Registry& Jobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
     return core.jobs_;
   }

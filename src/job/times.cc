@@ -23,7 +23,7 @@ bool FollowsDriverCode(JobStatus to) {
 
 }  // namespace
 
-TimePoint JobOps::Now(JobCore& core) {
+TimePoint JobOps::Now(const JobCore& core) {
   // A loop's cached time saves a clock read; it is the current one only inside of a callback.
   const AioContext* here = AioContext::Current();
   const bool cached =
@@ -32,7 +32,7 @@ TimePoint JobOps::Now(JobCore& core) {
   return core.latest_time_ = std::max(core.latest_time_, here->now());
 }
 
-TimePoint JobOps::ReadClock(JobCore& core) {
+TimePoint JobOps::ReadClock(const JobCore& core) {
   return core.latest_time_ = std::max(core.latest_time_, core.main_context_->clock().Now());
 }
 
