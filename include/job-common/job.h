@@ -47,6 +47,7 @@ struct ReadyCapabilities {
 };
 
 namespace internal {
+struct JobAccount;
 struct PendingVerbs;
 struct Throttling;
 }  // namespace internal
@@ -141,6 +142,11 @@ class Job {
   bool watched_ ABSL_GUARDED_BY(job_mutex) = false;  // force-cancelled, and the core's CancelWatch counts it
   // Made under job_mutex when the job gets its first limit, before the word says so; never replaced.
   std::unique_ptr<internal::Throttling> throttling_;
+  // What becomes JobTimes (times.cc). A query, too, may make the rest of the account: the rate is estimated there.
+  TimePoint created_at_ ABSL_GUARDED_BY(job_mutex){};
+  TimePoint left_created_at_ ABSL_GUARDED_BY(job_mutex){};  // when it was started, if it was
+  TimePoint status_since_ ABSL_GUARDED_BY(job_mutex){};
+  mutable std::unique_ptr<internal::JobAccount> account_ ABSL_GUARDED_BY(job_mutex);  // made on first use
 
   // --- Only touched in the job's context (by the owner of the word) ---
   struct RunRoot final : CoRoot {

@@ -28,12 +28,14 @@
 #include "job-common/job.h"
 #include "job-common/job_event.h"
 #include "job-common/job_mutex.h"
+#include "job-common/job_times.h"
 #include "job-common/job_txn.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
 namespace internal {
 class CancelWatch;
+class JobHistory;
 struct ObserverState;
 }  // namespace internal
 
@@ -53,6 +55,9 @@ class JobCore {
     size_t event_capacity = 4096;  // events kept for readers; at least 1
     // A job whose Run has not ended so long after a force-cancel gets an event that says so. 0: never.
     Nanoseconds unresponsive_after = std::chrono::seconds(30);
+    // Records of concluded jobs (job_history.h): at most this many, none older than that. Count 0: none at all.
+    size_t history_count = 1024;
+    Nanoseconds history_age = std::chrono::hours(1);
   };
 
   JobCore() : JobCore(Options()) {}
@@ -73,6 +78,9 @@ class JobCore {
   // first ends the next run).
   void RunMainLoop() JOBCORE_EXCLUDES(job_mutex);
   void QuitMainLoop();
+
+  // The time of day at a moment of the main context's clock. Any thread.
+  WallTime WallTimeOf(TimePoint time) const;
 
   // Events from `cursor` on, at most `max` (64 at most); advances the cursor.
   EventPage ReadEvents(EventCursor& cursor, size_t max = 64) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -106,6 +114,7 @@ class JobCore {
   const std::shared_ptr<AioContext> main_context_;
   std::shared_ptr<AioHome> home_;  // shared by the cores that this thread has made its home for
   std::thread own_thread_;         // kOwnThread
+  const Instant created_;
 
   // --- Lock-free ---
   std::atomic<bool> quit_{false};
@@ -116,17 +125,19 @@ class JobCore {
   const std::unique_ptr<internal::CancelWatch> cancel_watch_;
 
   // --- Guarded by job_mutex ---
-  bool closing_ ABSL_GUARDED_BY(job_mutex) = false;  // no new jobs
-  bool changed_ ABSL_GUARDED_BY(job_mutex) = false;  // something waiters may wait for, since Lock
-  size_t open_jobs_ ABSL_GUARDED_BY(job_mutex) = 0;  // registered and not concluded
-  TimePoint last_event_time_ ABSL_GUARDED_BY(job_mutex){};
-  Registry jobs_ ABSL_GUARDED_BY(job_mutex);  // that monitors see
+  bool closing_ ABSL_GUARDED_BY(job_mutex) = false;             // no new jobs
+  bool changed_ ABSL_GUARDED_BY(job_mutex) = false;             // something waiters may wait for, since Lock
+  size_t open_jobs_ ABSL_GUARDED_BY(job_mutex) = 0;             // registered and not concluded
+  mutable TimePoint latest_time_ ABSL_GUARDED_BY(job_mutex){};  // that anybody was given: time never goes back
+  Registry jobs_ ABSL_GUARDED_BY(job_mutex);                    // that monitors see
   Registry internal_jobs_ ABSL_GUARDED_BY(job_mutex);
   absl::flat_hash_map<absl::string_view, Job*> by_id_ ABSL_GUARDED_BY(job_mutex);  // keys live in the jobs
   JobEventRing events_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::shared_ptr<internal::ObserverState>> observers_ ABSL_GUARDED_BY(job_mutex);
   absl::InlinedVector<Deferred, 4> deferred_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::weak_ptr<AioContext>> contexts_ ABSL_GUARDED_BY(job_mutex);  // of its jobs and observers
+  const std::unique_ptr<internal::JobHistory> history_ ABSL_PT_GUARDED_BY(job_mutex);
+  std::vector<std::shared_ptr<const void>> garbage_ ABSL_GUARDED_BY(job_mutex);  // to let go of when the mutex is free
 };
 
 // Waiting for jobs: every change of a job of `core`, except its progress, wakes these up. See aio_wait.h; the condition

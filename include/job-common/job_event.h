@@ -46,7 +46,7 @@ struct JobEvent {
   JobStatus status = JobStatus::kUndefined;  // kStatus: the new one; else as it is
   // From kAborting on: how the job ends. Decided once, under job_mutex; the same in all later events.
   std::optional<JobOutcome> outcome;
-  // Monotonic, on the clock of the core's main context; events made in one turn of a loop share one reading.
+  // Monotonic, on the clock of the core's main context; events made in one turn of a loop may share one reading.
   TimePoint time{};
   std::optional<IoError> io_error;  // kIoError
   std::string waits_for;            // kUnresponsive: what the job is at, for people

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "job-common/clock.h"
 #include "job-common/error_policy.h"
 #include "job-common/fwd.h"
 #include "job-common/job.h"
@@ -21,6 +22,7 @@
 #include "job-common/job_mutex.h"
 #include "job-common/job_outcome.h"
 #include "job-common/job_status.h"
+#include "job-common/job_times.h"
 #include "job-common/progress.h"
 
 namespace jobcore::inline JOBCORE_ABI::monitor {
@@ -30,6 +32,7 @@ struct JobInfo {
   uint64_t number = 0;
   uint64_t group = 0;  // jobs with the same number here succeed or fail together
   std::string type;
+  std::string context;  // name of the AioContext in which its driver runs
   JobStatus status = JobStatus::kUndefined;
   std::vector<std::string> pause_reasons;
   bool cancelling = false;  // a cancel, soft or force, has been asked for
@@ -38,11 +41,18 @@ struct JobInfo {
   ReadyCapabilities capabilities;  // once it has become ready
   ProgressUnit unit = ProgressUnit::kBytes;
   ProgressSnapshot progress;
+  // Units per second, of late: over the last second or two, if it is looked at that often; else since it was looked
+  // at before; at first, and again after a pause, over the whole time that it ran. 0 unless it runs.
+  double rate = 0;
+  // How long the rest will take at that rate; none: unknown, or nothing is left of a job that is ready.
+  std::optional<Nanoseconds> eta;
   std::optional<JobOutcome> outcome;
   std::shared_ptr<const JobDetails> details;  // null: none
   int64_t speed = 0;                          // limit in units per second; 0: none
   IoStatus io_status = IoStatus::kOk;         // why it has been stopped by an error
   uint64_t last_event = 0;                    // sequence number of the last event of this job that is included here
+  TimePoint status_since{};                   // on the clock of the core's main context
+  JobTimes times;
 };
 
 // One job.

@@ -96,7 +96,7 @@ bool JobOps::IsWatched(JobCore& core, uint64_t job) {
 
 void JobOps::ReportUnresponsive(JobCore& core, uint64_t number) {
   Job& job = *core.jobs_.find(number)->second;
-  JobEvent& event = AppendEvent(job);
+  JobEvent& event = AppendEvent(job, Now(job.core_));
   event.kind = JobEvent::Kind::kUnresponsive;
   event.waits_for = WaitsFor(job);
   UnwatchCancelled(job);

@@ -19,7 +19,7 @@ ErrorAction JobOps::HandleError(Job& job, IoOperation operation, OnError policy,
 
   JobLock lock(job.core_);
   if (!job.internal()) {
-    JobEvent& event = AppendEvent(job);
+    JobEvent& event = AppendEvent(job, Now(job.core_));
     event.kind = JobEvent::Kind::kIoError;
     event.io_error = std::move(told);
   }

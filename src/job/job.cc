@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "job/job_account.h"
 #include "job/job_ops.h"
 #include "job/resource_ops.h"
 
@@ -86,24 +87,21 @@ void JobOps::SetStatus(Job& job, JobStatus to) {
   job.status_ = to;
   core.changed_ = true;
   if (!IsConcluded(from) && IsConcluded(to)) --core.open_jobs_;
-  if (from != to && !job.internal()) AppendEvent(job);
+  if (from == to) return;
+  const TimePoint now = AccountTransition(job, from, to);
+  if (!job.internal()) AppendEvent(job, now);
+  if (to == JobStatus::kConcluded && !job.internal()) Remember(job, now);
 }
 
-JobEvent& JobOps::AppendEvent(Job& job) {
+JobEvent& JobOps::AppendEvent(Job& job, TimePoint now) {
   JobCore& core = job.core_;
-  // A loop's cached time saves a clock read; it is the current one only inside of a callback.
-  const AioContext* here = AioContext::Current();
-  const bool cached =
-      here != nullptr && AioContext::CurrentCallback() != nullptr && &here->clock() == &core.main_context_->clock();
-  const TimePoint now = cached ? here->now() : core.main_context_->clock().Now();
-  core.last_event_time_ = std::max(core.last_event_time_, now);
 
   JobEvent& event = core.events_.Append();
   event.job_number = job.number_;
   event.job_id = job.id_;
   event.status = job.status_;
   event.outcome = job.outcome_;
-  event.time = core.last_event_time_;
+  event.time = now;
   job.last_event_ = event.sequence;
   NoteChange(core);
   WakeObservers(core);
@@ -132,7 +130,7 @@ void JobOps::LeaveContext(Job& job) {
   ResourceOps::Detach(job);
   job.word_.ClearPause();
   job.word_.Done();
-  job.pause_reasons_.clear();
+  VoidReasons(job);
   UnwatchCancelled(job);
   if (job.pending_ != nullptr && !job.pending_->requests.empty()) DeferVerbs(job);  // to answer them
   job.context().RemoveUser();
@@ -175,12 +173,20 @@ void JobOps::DeferResume(Job& job) {
   Defer(job.core_, job.context().shared_from_this(), job.resume_item_);
 }
 
-monitor::JobInfo JobOps::Info(const Job& job) {
+// The coroutine chain's, per job.
+Nanoseconds JobOps::WaitingTime(const Job&) { return Nanoseconds(0); }
+
+monitor::JobInfo JobOps::Info(const Job& job, TimePoint now) {
+  const ProgressSnapshot progress = job.progress_.Get();
+  JobTimes times = Times(job, now);
+  const double rate = Rate(job, now, progress, times);
+  const bool at_rest = IsReady(job.status_) && progress.current == progress.total;
   return {
       .id = job.id_,
       .number = job.number_,
       .group = job.txn_->number(),
       .type = job.type_,
+      .context = job.context().name(),
       .status = job.status_,
       .pause_reasons = job.pause_reasons_,
       .cancelling = job.word_.cancel_requested(),
@@ -188,12 +194,16 @@ monitor::JobInfo JobOps::Info(const Job& job) {
       .auto_dismiss = job.auto_dismiss_,
       .capabilities = job.capabilities_,
       .unit = job.progress_.unit(),
-      .progress = job.progress_.Get(),
+      .progress = progress,
+      .rate = rate,
+      .eta = at_rest ? std::nullopt : internal::TimeLeft(progress, rate),
       .outcome = job.outcome_,
       .details = job.details_,
       .speed = job.throttling_ != nullptr ? static_cast<int64_t>(job.throttling_->allowance.speed()) : 0,
       .io_status = job.io_status_,
       .last_event = job.last_event_,
+      .status_since = job.status_since_,
+      .times = std::move(times),
   };
 }
 

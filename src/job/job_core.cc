@@ -9,6 +9,7 @@
 #include "aio/check.h"
 #include "job-monitor/job_wait.h"
 #include "job/cancel_watch.h"
+#include "job/history.h"
 #include "job/job_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -46,6 +47,7 @@ void JobCore::UnlockAndPublish() {
   const bool changed = std::exchange(changed_, false);
   absl::InlinedVector<Deferred, 4> deferred(std::move(deferred_));
   deferred_.clear();
+  const std::vector<std::shared_ptr<const void>> garbage(std::move(garbage_));
   mutex_.Unlock();
   for (const Deferred& d : deferred) d.context->Post(*d.item);
   if (changed) main_context_->wait_domain().Kick();
@@ -54,8 +56,10 @@ void JobCore::UnlockAndPublish() {
 JobCore::JobCore(const Options& options)
     : main_loop_(options.main_loop),
       main_context_(ChooseMainContext(options)),
+      created_{main_context_->clock().Now(), std::chrono::system_clock::now()},
       cancel_watch_(std::make_unique<internal::CancelWatch>(*this, options.unresponsive_after)),
-      events_(std::max<size_t>(options.event_capacity, 1)) {
+      events_(std::max<size_t>(options.event_capacity, 1)),
+      history_(std::make_unique<internal::JobHistory>(options.history_count, options.history_age)) {
   if (main_loop_ == MainLoop::kThisThread) {
     home_ = MakeHome(*main_context_);
   } else {

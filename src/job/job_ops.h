@@ -24,6 +24,7 @@
 #include "job-common/job_core.h"
 #include "job-common/job_mutex.h"
 #include "job-common/job_status.h"
+#include "job-common/job_times.h"
 #include "job-common/job_txn.h"
 #include "job-common/verb_reply.h"
 #include "job-driver/job_context.h"
@@ -107,7 +108,7 @@ class JobOps {
   // Changes the status, as the table allows, and records the event.
   static void SetStatus(Job& job, JobStatus to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // The next event of the ring, of this job as it is now. Not for internal jobs, which have none.
-  static JobEvent& AppendEvent(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static JobEvent& AppendEvent(Job& job, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // What a job whose Run has not ended is at.
   static std::string WaitsFor(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // The job's Run has ended, or never will begin: it is out of its context, and of its group's count.
@@ -124,6 +125,30 @@ class JobOps {
   static void NoteContext(JobCore& core, const std::shared_ptr<AioContext>& context)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void DestroyJob(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
+
+  // --- Accounting of time (times.cc); all of it on the clock of the main context, and never going back ---
+  static TimePoint Now(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static TimePoint ReadClock(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);  // not the cached time
+  // Returns the time of the transition.
+  static TimePoint AccountTransition(Job& job, JobStatus from, JobStatus to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static JobTimes Times(const Job& job, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Units per second; takes a sample.
+  static double Rate(const Job& job, TimePoint now, const ProgressSnapshot& progress, const JobTimes& times)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // The only ones that change the pause reasons.
+  static void RecordReason(Job& job, std::string_view reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void EraseReason(Job& job, std::vector<std::string>::const_iterator reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void VoidReasons(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // JobTimes::throttled (throttle.cc) and ::waiting (job.cc), up to now.
+  static Nanoseconds ThrottledTime(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static Nanoseconds WaitingTime(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
+  // --- History (history.cc) ---
+  // Makes the record of a job that has just concluded.
+  static void Remember(const Job& job, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // After letting go of what is too old by now.
+  static internal::JobHistory& History(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   // --- In the job's context: running it (run.cc) ---
   static void ResumeJob(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
@@ -144,8 +169,6 @@ class JobOps {
   // --- In the job's context: its speed limit (throttle.cc) ---
   static bool SuspendForThrottle(Job& job, CoHandle self, uint64_t units);
   static void ResumeThrottled(Job& job);
-  // How long the job has waited for its speed limit, until now.
-  static Nanoseconds Throttled(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   static void Enter(Job& job);
 
@@ -206,7 +229,7 @@ class JobOps {
   static void RemoveMember(JobTxn& txn, Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   // --- For query.cc and wait.cc ---
-  static monitor::JobInfo Info(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static monitor::JobInfo Info(const Job& job, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static const JobCore::Registry& Jobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
     return core.jobs_;
   }
@@ -243,6 +266,8 @@ class JobOps {
   static void NoteChange(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { core.changed_ = true; }
 
  private:
+  static internal::JobAccount& Account(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
   class ParkAwaiter;
   class IdleAwaiter;
   class MoveAwaiter;

@@ -10,7 +10,7 @@ namespace jobcore::inline JOBCORE_ABI::monitor {
 
 JobInfo Query(const Job& job) {
   job.core().mutex().AssertHeld("monitor::Query");
-  return JobOps::Info(job);
+  return JobOps::Info(job, JobOps::Now(job.core()));
 }
 
 std::vector<JobInfo> QueryPage(const JobCore& core, QueryCursor& cursor, size_t max) {
@@ -18,11 +18,13 @@ std::vector<JobInfo> QueryPage(const JobCore& core, QueryCursor& cursor, size_t 
   max = std::min(max, kMaxPage);
   std::vector<JobInfo> page;
   const auto& jobs = JobOps::Jobs(core);
+  page.reserve(std::min(max, jobs.size()));
+  const TimePoint now = JobOps::Now(core);
   auto next = jobs.lower_bound(cursor.before);
   while (next != jobs.begin() && page.size() < max) {
     --next;
     cursor.before = next->first;
-    page.push_back(JobOps::Info(*next->second));
+    page.push_back(JobOps::Info(*next->second, now));
   }
   return page;
 }

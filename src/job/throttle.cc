@@ -95,7 +95,7 @@ Co<void> JobOps::ThrottleOn(Job& job, uint64_t units) {
   }
 }
 
-Nanoseconds JobOps::Throttled(const Job& job) {
+Nanoseconds JobOps::ThrottledTime(const Job& job) {
   if (job.throttling_ == nullptr) return Nanoseconds(0);
   const int64_t waited = job.throttling_->waited.load(std::memory_order_relaxed);
   if (waited >= 0) return Nanoseconds(waited);

@@ -42,13 +42,15 @@ absl::Status CheckReason(const Job& job, std::string_view reason) {
 
 void JobOps::AddReason(Job& job, std::string_view reason) {
   if (std::find(job.pause_reasons_.begin(), job.pause_reasons_.end(), reason) != job.pause_reasons_.end()) return;
-  job.pause_reasons_.emplace_back(reason);
+  RecordReason(job, reason);
   NoteChange(job.core_);
   if (job.pause_reasons_.size() == 1 && job.word_.RequestPause()) DeferResume(job);
 }
 
 void JobOps::RemoveReason(Job& job, std::string_view reason) {
-  if (std::erase(job.pause_reasons_, reason) == 0) return;
+  const auto found = std::find(job.pause_reasons_.begin(), job.pause_reasons_.end(), reason);
+  if (found == job.pause_reasons_.end()) return;
+  EraseReason(job, found);
   NoteChange(job.core_);
   if (!job.pause_reasons_.empty()) return;
   job.word_.ClearPause();
@@ -98,7 +100,7 @@ void JobOps::ForceCancelRunning(Job& job) {
   if (job.word_.force_cancelled()) return;
   Pending(job).force_cancel = true;
   DeferVerbs(job);  // before its resumption: the driver is told first
-  job.pause_reasons_.clear();
+  VoidReasons(job);
   job.word_.ClearPause();
   ForgetError(job);
   WatchCancelled(job);

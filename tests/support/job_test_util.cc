@@ -288,6 +288,8 @@ TestWorld::TestWorld(Options options) : own_thread_(options.own_thread) {
   }
   core_options.event_capacity = options.event_capacity;
   core_options.unresponsive_after = options.unresponsive_after;
+  core_options.history_count = options.history_count;
+  core_options.history_age = options.history_age;
   core_ = std::make_unique<JobCore>(std::move(core_options));
 }
 

@@ -195,6 +195,8 @@ class TestWorld {
     int io_threads = 0;
     size_t event_capacity = 4096;
     Nanoseconds unresponsive_after = std::chrono::seconds(30);
+    size_t history_count = 1024;
+    Nanoseconds history_age = std::chrono::hours(1);
   };
   TestWorld() : TestWorld(Options()) {}
   explicit TestWorld(Options options);

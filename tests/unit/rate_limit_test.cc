@@ -292,7 +292,7 @@ class Throttle : public testing::Test {
   }
   Nanoseconds Throttled(const JobRef& job) {
     JobLock lock(world.core());
-    return JobOps::Throttled(*job);
+    return JobOps::ThrottledTime(*job);
   }
 
   TestWorld world{{.virtual_time = true}};

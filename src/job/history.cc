@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "job/history.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "job-monitor/job_history.h"
+#include "job/job_ops.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+namespace internal {
+
+void JobHistory::Add(monitor::JobRecordPtr record, Garbage& garbage) {
+  const uint64_t sequence = first_ + records_.size();
+  by_number_[record->number] = sequence;
+  const absl::string_view id = Absl(record->id);
+  by_id_.erase(id);  // its key lives in the older record
+  by_id_.emplace(id, sequence);
+  records_.push_back(std::move(record));
+  if (records_.size() > count_) DropFirst(garbage);
+}
+
+void JobHistory::Expire(TimePoint now, Garbage& garbage) {
+  now_ = now;
+  for (size_t n = 0; n < kMaxExpired && !records_.empty() && TooOld(*records_.front()); ++n) DropFirst(garbage);
+}
+
+void JobHistory::DropFirst(Garbage& garbage) {
+  const monitor::JobRecord& record = *records_.front();
+  by_number_.erase(record.number);
+  if (const auto found = by_id_.find(Absl(record.id)); found->second == first_) by_id_.erase(found);
+  garbage.push_back(std::move(records_.front()));
+  records_.pop_front();
+  ++first_;
+}
+
+monitor::JobRecordPtr JobHistory::Find(uint64_t number) const {
+  const auto found = by_number_.find(number);
+  return found == by_number_.end() ? nullptr : Young(found->second);
+}
+
+monitor::JobRecordPtr JobHistory::Find(std::string_view id) const {
+  const auto found = by_id_.find(Absl(id));
+  return found == by_id_.end() ? nullptr : Young(found->second);
+}
+
+std::vector<monitor::JobRecordPtr> JobHistory::Page(monitor::HistoryCursor& cursor, size_t max) const {
+  std::vector<monitor::JobRecordPtr> page;
+  cursor.before = std::min(cursor.before, first_ + records_.size());
+  while (page.size() < max && cursor.before > first_) {
+    const monitor::JobRecordPtr& record = At(cursor.before - 1);
+    if (TooOld(*record)) break;  // and so are all before it
+    --cursor.before;
+    page.push_back(record);
+  }
+  return page;
+}
+
+}  // namespace internal
+
+internal::JobHistory& JobOps::History(JobCore& core) {
+  core.history_->Expire(Now(core), core.garbage_);
+  return *core.history_;
+}
+
+void JobOps::Remember(const Job& job, TimePoint now) {
+  internal::JobHistory& history = History(job.core_);
+  if (!history.keeps_any()) return;
+  monitor::JobRecord record{
+      .id = job.id_,
+      .number = job.number_,
+      .group = job.txn_->number(),
+      .type = job.type_,
+      .auto_finalize = job.auto_finalize_,
+      .auto_dismiss = job.auto_dismiss_,
+      .outcome = *job.outcome_,
+      .unit = job.progress_.unit(),
+      .progress = job.progress_.Get(),
+      .details = job.details_,
+      .times = Times(job, now),
+  };
+  history.Add(std::make_shared<const monitor::JobRecord>(std::move(record)), job.core_.garbage_);
+}
+
+// --- job-monitor/job_history.h ---
+
+namespace monitor {
+
+JobRecordPtr FindRecord(JobCore& core, uint64_t number) {
+  core.mutex().AssertHeld("monitor::FindRecord");
+  return JobOps::History(core).Find(number);
+}
+
+JobRecordPtr FindRecord(JobCore& core, std::string_view id) {
+  core.mutex().AssertHeld("monitor::FindRecord");
+  return JobOps::History(core).Find(id);
+}
+
+std::vector<JobRecordPtr> HistoryPage(JobCore& core, HistoryCursor& cursor, size_t max) {
+  core.mutex().AssertHeld("monitor::HistoryPage");
+  return JobOps::History(core).Page(cursor, std::min(max, kMaxPage));
+}
+
+}  // namespace monitor
+}  // namespace jobcore::inline JOBCORE_ABI

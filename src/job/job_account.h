@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#ifndef JOBCORE_SRC_JOB_JOB_ACCOUNT_H_
+#define JOBCORE_SRC_JOB_JOB_ACCOUNT_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "job-common/clock.h"
+#include "job-common/fwd.h"
+#include "job-common/job_status.h"
+#include "job-common/job_times.h"
+#include "job/rate_estimate.h"
+
+namespace jobcore::inline JOBCORE_ABI::internal {
+
+// What a job accounts beyond its creation and its start; one that just runs, unseen and never paused, has none of it.
+// Guarded by job_mutex.
+struct JobAccount {
+  struct Pause {
+    std::string reason;
+    Nanoseconds time{};   // while it is in force: less the time of day at which that began
+    uint32_t active = 0;  // of kOtherPauses: how many reasons
+  };
+
+  void PauseBegins(std::string_view reason, TimePoint now) {
+    Pause& pause = Find(reason);
+    if (pause.active++ == 0) pause.time -= now.time_since_epoch();
+  }
+  // `reason` has begun before.
+  void PauseEnds(std::string_view reason, TimePoint now) {
+    Pause& pause = Find(reason);
+    if (--pause.active == 0) pause.time += now.time_since_epoch();
+  }
+
+  // From kRunning to kConcluded: the time in those that it has left.
+  static constexpr size_t kFirst = static_cast<size_t>(JobStatus::kRunning);
+  static constexpr size_t kEnd = static_cast<size_t>(JobStatus::kConcluded) + 1;
+  std::array<Nanoseconds, kEnd - kFirst> in_status{};
+  std::optional<TimePoint> concluded;
+  std::vector<Pause> pauses;           // never removed, so that a reason finds its own again
+  std::unique_ptr<RateEstimate> rate;  // if somebody has looked at it since it was started or resumed
+
+ private:
+  Pause& Find(std::string_view reason) {
+    for (Pause& pause : pauses) {
+      if (pause.reason == reason) return pause;
+    }
+    if (pauses.size() < JobTimes::kMaxPauseReasons) return pauses.emplace_back(Pause{.reason = std::string(reason)});
+    if (pauses.size() == JobTimes::kMaxPauseReasons) pauses.push_back({.reason = std::string(JobTimes::kOtherPauses)});
+    return pauses.back();
+  }
+};
+
+}  // namespace jobcore::inline JOBCORE_ABI::internal
+
+#endif  // JOBCORE_SRC_JOB_JOB_ACCOUNT_H_

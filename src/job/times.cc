@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a job spends its time on: accounted at its transitions and when pause reasons come and go, all under
+// job_mutex; driver code pays nothing.
+
+#include "job-common/job_times.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "job/job_account.h"
+#include "job/job_ops.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+namespace {
+
+// Entered from the job's own code, which may have run for long since its loop's turn began.
+bool FollowsDriverCode(JobStatus to) {
+  return to == JobStatus::kReady || IsPaused(to) || to == JobStatus::kWaiting || to == JobStatus::kAborting ||
+         to == JobStatus::kConcluded;
+}
+
+}  // namespace
+
+TimePoint JobOps::Now(const JobCore& core) {
+  // A loop's cached time saves a clock read; it is the current one only inside of a callback.
+  const AioContext* here = AioContext::Current();
+  const bool cached =
+      here != nullptr && AioContext::CurrentCallback() != nullptr && &here->clock() == &core.main_context_->clock();
+  if (!cached) return ReadClock(core);
+  return core.latest_time_ = std::max(core.latest_time_, here->now());
+}
+
+TimePoint JobOps::ReadClock(const JobCore& core) {
+  return core.latest_time_ = std::max(core.latest_time_, core.main_context_->clock().Now());
+}
+
+internal::JobAccount& JobOps::Account(const Job& job) {
+  if (job.account_ == nullptr) job.account_ = std::make_unique<internal::JobAccount>();
+  return *job.account_;
+}
+
+TimePoint JobOps::AccountTransition(Job& job, JobStatus from, JobStatus to) {
+  const TimePoint now = FollowsDriverCode(to) ? ReadClock(job.core_) : Now(job.core_);
+  const TimePoint since = std::exchange(job.status_since_, now);
+  if (from == JobStatus::kUndefined) {
+    job.created_at_ = now;
+  } else if (from == JobStatus::kCreated) {
+    job.left_created_at_ = now;
+  } else {
+    internal::JobAccount& account = Account(job);
+    account.in_status[static_cast<size_t>(from) - account.kFirst] += now - since;
+    if (to == JobStatus::kConcluded) account.concluded = now;
+    if (IsPaused(to) || IsCompleted(to)) account.rate.reset();
+  }
+  return now;
+}
+
+JobTimes JobOps::Times(const Job& job, TimePoint now) {
+  const auto instant = [&core = job.core_](TimePoint time) { return Instant{time, core.WallTimeOf(time)}; };
+  JobTimes times;
+  times.created = instant(job.created_at_);
+  if (const internal::JobAccount* account = job.account_.get(); account != nullptr) {
+    std::copy(account->in_status.begin(), account->in_status.end(), times.in_status.begin() + account->kFirst);
+    if (account->concluded.has_value()) times.concluded = instant(*account->concluded);
+    times.pauses.reserve(account->pauses.size());
+    for (const internal::JobAccount::Pause& pause : account->pauses) {
+      const Nanoseconds running = pause.active != 0 ? now.time_since_epoch() : Nanoseconds(0);
+      times.pauses.push_back({pause.reason, pause.time + running});
+    }
+  }
+  if (job.started_) times.started = instant(job.left_created_at_);
+  if (job.status_ != JobStatus::kCreated) {
+    times.in_status[static_cast<size_t>(JobStatus::kCreated)] = job.left_created_at_ - job.created_at_;
+  }
+  if (job.status_ != JobStatus::kNull) times.in_status[static_cast<size_t>(job.status_)] += now - job.status_since_;
+  times.throttled = ThrottledTime(job);
+  times.waiting = WaitingTime(job);
+  return times;
+}
+
+double JobOps::Rate(const Job& job, TimePoint now, const ProgressSnapshot& progress, const JobTimes& times) {
+  if (job.status_ != JobStatus::kRunning && job.status_ != JobStatus::kReady) return 0;
+  std::unique_ptr<internal::RateEstimate>& rate = Account(job).rate;
+  if (rate == nullptr) rate = std::make_unique<internal::RateEstimate>();
+  return rate->Update(now, progress.current, times.Running());
+}
+
+void JobOps::RecordReason(Job& job, std::string_view reason) {
+  job.pause_reasons_.emplace_back(reason);
+  Account(job).PauseBegins(reason, Now(job.core_));
+}
+
+void JobOps::EraseReason(Job& job, std::vector<std::string>::const_iterator reason) {
+  Account(job).PauseEnds(*reason, Now(job.core_));
+  job.pause_reasons_.erase(reason);
+}
+
+void JobOps::VoidReasons(Job& job) {
+  if (job.pause_reasons_.empty()) return;
+  const TimePoint now = Now(job.core_);
+  for (const std::string& reason : job.pause_reasons_) Account(job).PauseEnds(reason, now);
+  job.pause_reasons_.clear();
+}
+
+WallTime JobCore::WallTimeOf(TimePoint time) const { return created_.wall + (time - created_.time); }
+
+}  // namespace jobcore::inline JOBCORE_ABI
