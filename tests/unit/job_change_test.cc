@@ -3,6 +3,7 @@
 // The change verb: served by the driver's hook in the job's context, in order, beside Run and never outside of it,
 // and answered exactly once.
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -262,6 +263,30 @@ TEST_P(JobChange, AForceCancelledJobAnswersWhatIsQueuedWithoutTheHookAndBeforeIt
   ASSERT_TRUE(world.RunUntilNull(job));
   world.Settle();
   EXPECT_EQ(replies.count(), 3);
+}
+
+// The answer to the request comes early; CompleteAndWait is after the outcome.
+TEST(JobChangeWait, CompleteAndWaitOfAJobThatIsCancelledWaitsForItsEnd) {
+  TestWorld world;
+  Gate& gate = world.NewGate();
+  const JobRef job = world.Start({.id = "j"}, {.run = [&](JobContext& self) -> Co<absl::Status> {
+                                   self.Ready();
+                                   co_await gate.Pass();
+                                   co_return absl::OkStatus();
+                                 }});
+  ASSERT_TRUE(world.RunUntilStatus(job, "ready"));
+  int turns = 0;
+  std::function<void()> turn = [&] {
+    if (turns == 0) {
+      EXPECT_TRUE(world.Cancel(job).ok());
+    }
+    if (++turns == 20) return gate.Open();
+    world.main().Post("turn", [&] { turn(); });
+  };
+  world.main().Post("turn", [&] { turn(); });
+  const absl::StatusOr<JobOutcome> outcome = monitor::CompleteAndWait(job);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->kind, JobOutcome::Kind::kCancelled);
 }
 
 TEST_P(JobChange, TheTableOfVerbsHolds) {
