@@ -112,9 +112,9 @@ absl::StatusOr<JobOutcome> CompleteAndWait(const JobRef& job, TimePoint deadline
     JobLock lock(job->core());
     if (absl::Status status = Complete(*job, std::move(reply)); !status.ok()) return status;
   }
-  // Refused by the driver, and not because the job has finished first.
+  // Refused by the driver, and not because the job has finished or was cancelled first.
   const auto refused = [&]() JOBCORE_EXCLUDES(job_mutex) {
-    if (answer->Get().ok()) return false;
+    if (answer->Get().ok() || job->force_cancelled()) return false;
     JobLock lock(job->core());
     return !IsCompleted(job->status());
   };
