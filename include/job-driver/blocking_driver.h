@@ -3,32 +3,28 @@
 // BlockingDriver: a job whose work is a plain function, for code that cannot be a coroutine. It runs on a thread
 // of a BlockingPool; the job looks to monitors like any other.
 //
-//   class Checksum final : public BlockingDriver {
-//    public:
-//     explicit Checksum(BlockingPool& pool) : BlockingDriver(pool) {}
-//     absl::Status RunBlocking(BlockingJob& job) override {           // may block as it likes
-//       while (size_t n = ReadBlock()) {
-//         if (absl::Status s = job.CheckPoint(); !s.ok()) return s;    // ~1 ns when nobody asked for anything
-//         job.progress().Advance(n);
-//       }
-//       return absl::OkStatus();
+//   absl::Status Checksum::RunBlocking(BlockingJob& job) {          // may block as it likes
+//     while (size_t n = ReadBlock()) {
+//       if (absl::Status s = job.CheckPoint(); !s.ok()) return s;     // ~1 ns when nobody asks for anything
+//       job.progress().Advance(n);
 //     }
-//   };
+//     return absl::OkStatus();
+//   }
 //
 // What the monitor asks for, and when it takes effect:
 //
-//   the function is        pause                                  force-cancel
-//   ---------------------  -------------------------------------  --------------------------------------------
-//   waiting for a thread   at once; it goes to the end of the     at once; the function is never entered
-//                          queue when it is resumed
-//   running                PAUSED once it is at a check point:    its next check point says Cancelled, and the
-//                          no code of it runs while PAUSED        job goes on once it has returned, not before
-//   at a check point       (it is held there, with its thread)    the check point says Cancelled
-//   in SleepFor            at once                                SleepFor says Cancelled
-//   returned               at once; its thread is free            the outcome is "cancelled"
+//   the function is       pause                                    force-cancel
+//   --------------------  ---------------------------------------  -----------------------------------------
+//   waiting for a thread  at once; when resumed, it goes to the    at once; it is never entered
+//                         end of the queue
+//   running               PAUSED once it is at a check point:      its next check point says Cancelled; Run
+//                         none of its code runs while PAUSED       ends when it has returned, not before
+//   held by a pause       (it stays, and keeps its thread)         the check point says Cancelled
+//   in SleepFor           at once                                  SleepFor says Cancelled
+//   returned              at once; its thread is free              the outcome is "cancelled"
 //
-// A soft cancel ends one SleepFor, the present or the next, and otherwise waits for the function to ask.
-// Destroying the core waits for its functions, without a limit: have check points.
+// A soft cancel ends one SleepFor, the present or the next, and otherwise waits for the function to ask. What is
+// asked reaches the function by way of the job's context. ~JobCore waits for it without a limit.
 
 #ifndef JOBCORE_JOB_DRIVER_BLOCKING_DRIVER_H_
 #define JOBCORE_JOB_DRIVER_BLOCKING_DRIVER_H_
@@ -67,11 +63,10 @@ class BlockingJob final : private BlockingPool::Task {
   }
 
   // Blocks for `duration`, or until the job is cancelled, or the driver calls EndSleep. It is a check point: a
-  // pause does not cut it short, nor does it extend it. Time is kept in the job's context, by its clock
-  // (whichever that is), from the next turn of its loop on.
+  // pause does not cut it short, nor does it extend it. The job's context keeps the time, by its own clock
+  // (virtual or not), from its next turn on. Zero and less: just a check point.
   absl::Status SleepFor(Nanoseconds duration) JOBCORE_EXCLUDES(job_mutex);
 
-  // The function is the one that writes it.
   Progress& progress() { return context_.progress(); }
 
   // As in JobContext.
@@ -84,8 +79,7 @@ class BlockingJob final : private BlockingPool::Task {
  private:
   friend class BlockingDriver;
   enum class Phase : uint8_t { kHeld, kQueued, kRunning, kAtCheckPoint, kSleeping, kReturned };
-  static constexpr uint32_t kPause = 1;
-  static constexpr uint32_t kStop = 2;
+  enum Request : uint32_t { kPause = 1, kStop = 2 };
 
   BlockingJob(BlockingDriver& driver, BlockingPool& pool, JobContext& context)
       : driver_(driver), pool_(pool), context_(context) {}
@@ -96,17 +90,17 @@ class BlockingJob final : private BlockingPool::Task {
   void Finished() noexcept override JOBCORE_EXCLUDES(job_mutex);
   void TellRun() JOBCORE_EXCLUDES(job_mutex);  // mutex_ held
 
-  // Run and the hooks of BlockingDriver, in the job's context.
-  void Go(const std::shared_ptr<BlockingJob>& self);  // into the queue, or out of the check point
+  // Run and the hooks of BlockingDriver, in the job's context: see the source.
+  void Go(const std::shared_ptr<BlockingJob>& self);
   void Pause();
   void BeforePark();
   void Stop();
   void EndSleep();
-  bool GoesOn(TimePoint& wake_at);  // false: the function has returned; ends a SleepFor that is over
-  bool RunsCode();                  // or may begin to at any moment
-  bool IsOver();                    // no thread has it, or will get it unless by Go
+  bool GoesOn(TimePoint& wake_at);
+  bool RunsCode();
+  bool IsOver();
   absl::Status TakeResult();
-  bool Withdraw();   // mutex_ held; true: no thread has it
+  bool Withdraw();   // mutex_ held
   void FixWakeUp();  // mutex_ held
 
   BlockingDriver& driver_;
@@ -128,16 +122,15 @@ class BlockingJob final : private BlockingPool::Task {
 
 class BlockingDriver : public JobDriver {
  public:
-  // `pool` must outlive the job's Run.
+  // `pool` must outlive the job.
   explicit BlockingDriver(BlockingPool& pool) : pool_(pool) {}
 
-  // The work, once, on a thread of the pool; an exception fails the job. The hooks Cancel and Complete run in
-  // the job's context, at the same time as this: what they share needs a mutex or is atomic. The finalisation
-  // hooks come after it.
+  // The work, once, on a thread of the pool; an exception fails the job. Cancel and Complete come in the job's
+  // context, at the same time: what they share with this needs a mutex, or is atomic. The finalisation hooks
+  // come after it.
   virtual absl::Status RunBlocking(BlockingJob& job) = 0;
 
-  // In the job's context: not for overriding. What has to be done around a pause, the function does around its check
-  // points.
+  // What a pause needs done, the function does before or after its check point.
   Co<absl::Status> Run(JobContext& job) final;
   Co<void> Pause(JobContext& job) final;
   Co<void> Resume(JobContext& job) final;

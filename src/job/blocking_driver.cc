@@ -7,6 +7,10 @@
 
 #include "job-driver/blocking_driver.h"
 
+#include <exception>
+#include <string>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
 #include "job-common/aio_wait.h"
@@ -18,8 +22,8 @@ namespace jobcore::inline JOBCORE_ABI {
 
 // After each change that Run or its Pause hook may wait for; mutex_ is held.
 void BlockingJob::TellRun() {
-  Enter(context_.job());                                      // it sleeps
-  context_.job().core().main_context().wait_domain().Kick();  // it awaits the function
+  Enter(context_.job());
+  if (requests_ != 0) context_.job().core().main_context().wait_domain().Kick();  // somebody may await the function
 }
 
 absl::Status BlockingJob::Attend() {
@@ -73,6 +77,7 @@ void BlockingJob::Finished() noexcept {
 
 // --- Run's side: the job's context ---
 
+// Into the queue, or out of the check point.
 void BlockingJob::Go(const std::shared_ptr<BlockingJob>& self) {
   const std::scoped_lock lock(mutex_);
   requests_ &= ~kPause;
@@ -83,16 +88,20 @@ void BlockingJob::Go(const std::shared_ptr<BlockingJob>& self) {
   changed_.notify_one();
 }
 
+// True: no thread has it. mutex_ is held.
 bool BlockingJob::Withdraw() {
   if (phase_ == Phase::kQueued && pool_.Withdraw(*this)) phase_ = Phase::kHeld;
   return phase_ == Phase::kHeld;
 }
 
+// The end of a SleepFor is fixed at the first look, so that it stays what it is while the job is parked. mutex_ is
+// held.
 void BlockingJob::FixWakeUp() {
   if (phase_ != Phase::kSleeping || sleep_ == Nanoseconds::zero()) return;
   wake_at_ = SaturatingAdd(context_.context().clock().Now(), std::exchange(sleep_, Nanoseconds::zero()));
 }
 
+// False: the function has returned. True: until `wake_at`, or until Enter, there is nothing to do.
 bool BlockingJob::GoesOn(TimePoint& wake_at) {
   const std::scoped_lock lock(mutex_);
   wake_at = kNoDeadline;
@@ -138,11 +147,13 @@ void BlockingJob::Stop() {
   changed_.notify_one();
 }
 
+// Or may begin to at any moment.
 bool BlockingJob::RunsCode() {
   const std::scoped_lock lock(mutex_);
   return phase_ == Phase::kQueued || phase_ == Phase::kRunning;
 }
 
+// No thread has it, nor will unless by Go.
 bool BlockingJob::IsOver() {
   const std::scoped_lock lock(mutex_);
   return phase_ == Phase::kHeld || phase_ == Phase::kReturned;
