@@ -33,6 +33,9 @@ template <typename T>
 class Co;
 
 // Jobs.
+class BlockingDriver;
+class BlockingJob;
+class BlockingPool;
 class Job;
 class JobContext;
 class JobCore;
