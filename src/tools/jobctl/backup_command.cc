@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <iterator>
@@ -27,6 +28,7 @@
 #include "tools/jobctl/pairs.h"
 #include "tools/jobctl/reporter.h"
 #include "tools/jobctl/signals.h"
+#include "tools/jobctl/terminal.h"
 
 namespace jobctl {
 namespace {
@@ -34,7 +36,6 @@ namespace {
 using namespace jobcore;
 using namespace std::chrono_literals;
 
-constexpr Nanoseconds kProgressInterval = 500ms;
 constexpr int kMaxIoWorkers = 16;
 
 void Complain(absl::string_view text) {
@@ -56,9 +57,15 @@ class Session {
   void StartJobs();
   int Summarize();
 
+  void MakeReporter();
   void OnEvents(const EventPage& page);
   void OnTick();
-  void OnSignal();
+  void OnSignal(int signal);
+  void OnKey(char key);
+  void Cancel();
+  void FinalizeAll();
+  template <typename Verb>
+  void ForEachJob(Verb verb) JOBCORE_EXCLUDES(job_mutex);
   void AskWhenAllArePending();
   void OnAnswer(const std::optional<std::string>& line);
   [[noreturn]] void ExitAtOnce();
@@ -68,7 +75,7 @@ class Session {
 
   const BackupCommand& command_;
   std::vector<Pair> pairs_;
-  const std::unique_ptr<Reporter> reporter_ = command_.json ? Reporter::Json() : Reporter::Text();
+  std::unique_ptr<Reporter> reporter_;
   const TimePoint start_ = Clock::System().Now();
 
   // Destroyed from the bottom up: a core outlives references to its jobs and all that hangs on its main
@@ -84,6 +91,7 @@ class Session {
   std::optional<monitor::EventObserver> observer_;
   std::optional<SignalWatch> signals_;
   std::optional<LineReader> answer_;
+  std::unique_ptr<Keys> keys_;
   AioTimer ticker_{core_.main_context(), "progress", [this] { OnTick(); }};
 };
 
@@ -91,12 +99,14 @@ int Session::Run(std::vector<Pair> pairs) {
   pairs_ = std::move(pairs);
   if (!MakeDrivers()) return kExitUsage;  // nothing has been written until here
 
-  absl::StatusOr<SignalWatch> signals = SignalWatch::Create(core_.main_context(), [this](int) { OnSignal(); });
+  absl::StatusOr<SignalWatch> signals =
+      SignalWatch::Create(core_.main_context(), [this](int signal) { OnSignal(signal); });
   if (!signals.ok()) {
     Complain(signals.status().message());
     return kExitFailed;
   }
   signals_.emplace(*std::move(signals));
+  MakeReporter();
   observer_.emplace(core_, core_.main_context(), [this](const EventPage& page) { OnEvents(page); });
 
   if (absl::Status s = CreateJobs(); !s.ok()) {
@@ -104,7 +114,7 @@ int Session::Run(std::vector<Pair> pairs) {
     return kExitFailed;  // ~JobCore ends the jobs that were made
   }
   StartJobs();
-  ticker_.ArmAt(core_.main_context().clock().Now() + kProgressInterval);
+  ticker_.ArmAt(core_.main_context().clock().Now() + reporter_->interval());
 
   // All the rest happens in callbacks while this waits.
   const absl::Status waited = AioWaitWhileUnlocked(core_, [this] { return !Finished(); }, {.name = "the backups"});
@@ -173,7 +183,44 @@ void Session::OnTick() {
   std::vector<monitor::JobInfo> jobs = monitor::SnapshotJobs(core_);
   std::reverse(jobs.begin(), jobs.end());  // oldest first, as on the command line
   reporter_->Progress(Now(), jobs);
-  ticker_.ArmAt(core_.main_context().clock().Now() + kProgressInterval);
+  ticker_.ArmAt(core_.main_context().clock().Now() + reporter_->interval());
+}
+
+void Session::MakeReporter() {
+  if (command_.json) {
+    reporter_ = Reporter::Json();
+  } else if (CanPaint()) {
+    keys_ = Keys::Create(core_.main_context(), [this](char key) { OnKey(key); });
+    reporter_ = Reporter::Terminal(keys_ != nullptr);
+  } else {
+    reporter_ = Reporter::Text();
+  }
+}
+
+template <typename Verb>
+void Session::ForEachJob(Verb verb) {
+  JobLock lock(core_);
+  // What does not fit the state of a job is refused, and that is all right: the key is for those that it fits.
+  for (const JobRef& job : jobs_) verb(*job).IgnoreError();
+}
+
+void Session::OnKey(char key) {
+  switch (key) {
+    case 'p':
+      ForEachJob([](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { return monitor::Pause(job); });
+      return;
+    case 'r':
+      ForEachJob([](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { return monitor::Resume(job); });
+      return;
+    case 'c':
+      Cancel();
+      return;
+    case 'f':
+      if (asked_) FinalizeAll();
+      return;
+    default:
+      return;
+  }
 }
 
 void Session::AskWhenAllArePending() {
@@ -192,15 +239,20 @@ void Session::AskWhenAllArePending() {
   if (pending.empty()) return;
   asked_ = true;
   reporter_->Question(pending);
-  answer_.emplace(core_.main_context(), [this](const std::optional<std::string>& line) { OnAnswer(line); });
+  if (keys_ == nullptr)
+    answer_.emplace(core_.main_context(), [this](const std::optional<std::string>& line) { OnAnswer(line); });
 }
 
 void Session::OnAnswer(const std::optional<std::string>& line) {
   const bool yes = line == "y" || line == "Y" || line == "yes";
-  if (!yes) {
+  if (yes) {
+    FinalizeAll();
+  } else {
     monitor::CancelAll(core_);
-    return;
   }
+}
+
+void Session::FinalizeAll() {
   absl::Status refused;
   {
     JobLock lock(core_);
@@ -212,14 +264,23 @@ void Session::OnAnswer(const std::optional<std::string>& line) {
   if (!refused.ok()) Complain(refused.message());
 }
 
-void Session::OnSignal() {
+void Session::OnSignal(int signal) {
+  if (signal == SIGCONT) {
+    if (keys_ != nullptr) keys_->Continue();
+    return;
+  }
   if (interrupted_) ExitAtOnce();
-  interrupted_ = true;
+  Cancel();
+}
+
+void Session::Cancel() {
+  if (std::exchange(interrupted_, true)) return;
   Complain("cancelling; once more to exit at once");
   monitor::CancelAll(core_);
 }
 
 void Session::ExitAtOnce() {
+  if (keys_ != nullptr) keys_->Restore();
   for (const monitor::JobInfo& job : monitor::SnapshotJobs(core_)) {
     if (job.details == nullptr) continue;
     for (const auto& [name, value] : *job.details) {
@@ -247,6 +308,7 @@ int Session::Summarize() {
     }
     if (job.outcome.kind == JobOutcome::Kind::kCancelled) cancelled = true;
   }
+  keys_.reset();
   const int exit_status = failed ? kExitFailed : cancelled ? kExitCancelled : kExitDone;
   reporter_->Summary(Now(), exit_status, summaries);
   return exit_status;

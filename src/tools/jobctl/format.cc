@@ -2,6 +2,7 @@
 
 #include "tools/jobctl/format.h"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
@@ -48,6 +49,14 @@ std::string HumanBytes(uint64_t bytes) {
 }
 
 std::string Seconds(jobcore::Nanoseconds time) { return Print("%.3f", std::chrono::duration<double>(time).count()); }
+
+std::string Duration(jobcore::Nanoseconds time) {
+  const int64_t all = std::clamp<int64_t>(std::chrono::ceil<std::chrono::seconds>(time).count(), 0, 359999);
+  const int hours = static_cast<int>(all / 3600);
+  const int minutes = static_cast<int>(all / 60 % 60);
+  const int seconds = static_cast<int>(all % 60);
+  return hours > 0 ? Print("%d:%02d:%02d", hours, minutes, seconds) : Print("%d:%02d", minutes, seconds);
+}
 
 std::string JsonString(std::string_view text) {
   std::string result = "\"";

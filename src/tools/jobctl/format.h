@@ -15,6 +15,8 @@ namespace jobctl {
 
 // "512 B", "1.2 GiB".
 std::string HumanBytes(uint64_t bytes);
+// "0:07", "12:34", "3:00:00"; "99:59:59" if it takes longer.
+std::string Duration(jobcore::Nanoseconds time);
 // "1.234".
 std::string Seconds(jobcore::Nanoseconds time);
 

@@ -2,13 +2,9 @@
 
 #include "tools/jobctl/reporter.h"
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -38,29 +34,6 @@ std::string Pad(std::string_view text, size_t width) {
   return result;
 }
 
-// What each job has done per second since the last time.
-class Rates {
- public:
-  uint64_t Update(uint64_t job, Nanoseconds time, uint64_t bytes) {
-    Sample& last = last_[job];
-    const double seconds = std::chrono::duration<double>(time - last.time).count();
-    if (seconds > 0 && bytes >= last.bytes) {
-      last.rate = static_cast<uint64_t>(static_cast<double>(bytes - last.bytes) / seconds);
-    }
-    last.time = time;
-    last.bytes = bytes;
-    return last.rate;
-  }
-
- private:
-  struct Sample {
-    Nanoseconds time{0};
-    uint64_t bytes = 0;
-    uint64_t rate = 0;
-  };
-  std::map<uint64_t, Sample> last_;
-};
-
 class TextReporter final : public Reporter {
  public:
   void Event(Nanoseconds time, const JobEvent& event) override {
@@ -70,24 +43,14 @@ class TextReporter final : public Reporter {
     Line(Stamp(time) + Pad(event.job_id, id_width_) + "  " + ToString(event));
   }
   void EventsLost(Nanoseconds time, uint64_t count) override { Line(absl::StrCat(Stamp(time), count, " events lost")); }
+  Nanoseconds interval() const override { return std::chrono::seconds(2); }
   void Progress(Nanoseconds time, const std::vector<JobInfo>& jobs) override {
-    std::vector<std::string> lines;
     for (const JobInfo& job : jobs) {
-      const uint64_t rate = rates_.Update(job.number, time, job.progress.current);
-      if (!IsCompleted(job.status)) lines.push_back(ProgressLine(job, rate));
-    }
-    if (!terminal_) {
-      for (const std::string& line : lines) Line(line);
-    } else {
-      Put(absl::StrCat("\r", absl::StrJoin(lines, " | ").substr(0, TerminalWidth() - 1), "\x1b[K"));
-      line_open_ = true;
+      if (!IsCompleted(job.status)) Line(Stamp(time) + ProgressLine(job));
     }
   }
   void Question(const std::vector<std::string>& ids) override {
-    ClearLine();
-    // On a terminal the person who answers ends the line.
-    const absl::string_view end = isatty(STDIN_FILENO) == 1 ? " " : "\n";
-    Put(absl::StrCat("finalize ", absl::StrJoin(ids, ", "), "? [y/N]", end));
+    Line(absl::StrCat("finalize ", absl::StrJoin(ids, ", "), "? [y/N]"));
   }
   void Summary(Nanoseconds time, int, const std::vector<JobSummary>& jobs) override {
     for (const JobSummary& job : jobs) {
@@ -106,34 +69,22 @@ class TextReporter final : public Reporter {
     const std::string seconds = Seconds(time);
     return absl::StrCat("[", std::string(seconds.size() < 8 ? 8 - seconds.size() : 0, ' '), seconds, "] ");
   }
-  std::string ProgressLine(const JobInfo& job, uint64_t rate) const {
+  std::string ProgressLine(const JobInfo& job) const {
     const ProgressSnapshot& p = job.progress;
     const uint64_t percent = p.total == 0 ? 0 : p.current * 100 / p.total;
     return absl::StrCat(Pad(job.id, id_width_), "  ", jobcore::internal::ToAbsl(JobStatusName(job.status)), "  ",
                         absl::Dec(percent, absl::kSpacePad3), "%  ", HumanBytes(p.current), " of ", HumanBytes(p.total),
-                        "  ", HumanBytes(rate), "/s");
+                        "  ", HumanBytes(static_cast<uint64_t>(job.rate)), "/s",
+                        job.eta ? "  ETA " + Duration(*job.eta) : "");
   }
-  static size_t TerminalWidth() {
-    winsize size{};
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
-  }
-  void ClearLine() {
-    if (line_open_) Put("\r\x1b[K");
-    line_open_ = false;
-  }
-  void Line(const std::string& text) {
-    ClearLine();
-    Put(text + "\n");
-  }
+  static void Line(const std::string& text) { Put(text + "\n"); }
 
-  const bool terminal_ = isatty(STDOUT_FILENO) == 1;
-  bool line_open_ = false;  // the cursor stands behind a progress line
   size_t id_width_ = 0;
-  Rates rates_;
 };
 
 class JsonReporter final : public Reporter {
  public:
+  Nanoseconds interval() const override { return std::chrono::milliseconds(500); }
   void Event(Nanoseconds time, const JobEvent& event) override {
     JsonObject object;
     object.Add("type", "event").Add("time", time).Add("sequence", event.sequence);
@@ -147,12 +98,13 @@ class JsonReporter final : public Reporter {
   }
   void Progress(Nanoseconds time, const std::vector<JobInfo>& jobs) override {
     for (const JobInfo& job : jobs) {
-      const uint64_t rate = rates_.Update(job.number, time, job.progress.current);
       if (IsCompleted(job.status)) continue;
       JsonObject object;
       object.Add("type", "progress").Add("time", time).Add("job", job.id);
       object.Add("status", JobStatusName(job.status)).Add("current", job.progress.current);
-      Line(object.Add("total", job.progress.total).Add("bytes-per-second", rate));
+      object.Add("total", job.progress.total).Add("bytes-per-second", static_cast<uint64_t>(job.rate));
+      if (job.eta) object.Add("eta", *job.eta);
+      Line(object);
     }
   }
   void Question(const std::vector<std::string>& ids) override {
@@ -209,8 +161,6 @@ class JsonReporter final : public Reporter {
     if (!outcome.message.empty()) object.Add("message", outcome.message);
   }
   static void Line(JsonObject& object) { Put(object.Take() + "\n"); }
-
-  Rates rates_;
 };
 
 }  // namespace

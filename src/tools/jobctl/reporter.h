@@ -29,10 +29,13 @@ struct JobSummary {
 // Times are since the start of the program.
 class Reporter {
  public:
-  static std::unique_ptr<Reporter> Text();  // for people; on a terminal, progress stays on one line
-  static std::unique_ptr<Reporter> Json();  // for programs: one object per line
+  static std::unique_ptr<Reporter> Text();               // for people, later: plain lines
+  static std::unique_ptr<Reporter> Terminal(bool keys);  // for people who watch; `keys`: and can press keys
+  static std::unique_ptr<Reporter> Json();               // for programs: one object per line
 
   virtual ~Reporter() = default;
+  // Between two calls of Progress.
+  virtual jobcore::Nanoseconds interval() const = 0;
   virtual void Event(jobcore::Nanoseconds time, const jobcore::JobEvent& event) = 0;
   virtual void EventsLost(jobcore::Nanoseconds time, uint64_t count) = 0;
   virtual void Progress(jobcore::Nanoseconds time, const std::vector<jobcore::monitor::JobInfo>& jobs) = 0;
