@@ -125,11 +125,12 @@ class JobCore {
   const std::unique_ptr<internal::CancelWatch> cancel_watch_;
 
   // --- Guarded by job_mutex ---
-  bool closing_ ABSL_GUARDED_BY(job_mutex) = false;             // no new jobs
-  bool changed_ ABSL_GUARDED_BY(job_mutex) = false;             // something waiters may wait for, since Lock
-  size_t open_jobs_ ABSL_GUARDED_BY(job_mutex) = 0;             // registered and not concluded
-  mutable TimePoint latest_time_ ABSL_GUARDED_BY(job_mutex){};  // that anybody was given: time never goes back
-  Registry jobs_ ABSL_GUARDED_BY(job_mutex);                    // that monitors see
+  bool closing_ ABSL_GUARDED_BY(job_mutex) = false;  // no new jobs
+  bool changed_ ABSL_GUARDED_BY(job_mutex) = false;  // something waiters may wait for, since Lock
+  size_t open_jobs_ ABSL_GUARDED_BY(job_mutex) = 0;  // registered and not concluded
+  // The latest that anybody was given: time never goes back.
+  mutable TimePoint latest_time_ ABSL_GUARDED_BY(job_mutex){};
+  Registry jobs_ ABSL_GUARDED_BY(job_mutex);  // that monitors see
   Registry internal_jobs_ ABSL_GUARDED_BY(job_mutex);
   absl::flat_hash_map<absl::string_view, Job*> by_id_ ABSL_GUARDED_BY(job_mutex);  // keys live in the jobs
   JobEventRing events_ ABSL_GUARDED_BY(job_mutex);

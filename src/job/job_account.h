@@ -25,7 +25,7 @@ namespace jobcore::inline JOBCORE_ABI::internal {
 struct JobAccount {
   struct Pause {
     std::string reason;
-    Nanoseconds time{};   // while it is in force: less the time of day at which that began
+    Nanoseconds time{};   // while it is in force: less the moment at which that began
     uint32_t active = 0;  // of kOtherPauses: how many reasons
   };
 

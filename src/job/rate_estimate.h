@@ -16,7 +16,7 @@
 namespace jobcore::inline JOBCORE_ABI::internal {
 
 // Keeps two samples, at least kInterval apart. The rate is that since the older one, so it is never taken over less
-// than kInterval, however often and from however many sides is asked; with frequent queries, over at most twice that.
+// than kInterval, however often it is asked for, and by however many; with frequent queries, over at most twice that.
 // Before there are two, it is the average over the whole run. Each stretch between two pauses has its own estimate.
 //
 // No locking of its own: `now` must not go back from one call to the next.
