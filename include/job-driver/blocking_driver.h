@@ -67,9 +67,8 @@ class BlockingJob final : private BlockingPool::Task {
   // (virtual or not), from its next turn on. Zero and less: just a check point.
   absl::Status SleepFor(Nanoseconds duration) JOBCORE_EXCLUDES(job_mutex);
 
-  Progress& progress() { return context_.progress(); }
-
   // As in JobContext.
+  Progress& progress() { return context_.progress(); }
   bool force_cancelled() const { return context_.force_cancelled(); }
   bool cancel_requested() const { return context_.cancel_requested(); }
   const std::string& id() const { return context_.id(); }
@@ -86,7 +85,7 @@ class BlockingJob final : private BlockingPool::Task {
 
   // The function's thread.
   absl::Status Attend() JOBCORE_EXCLUDES(job_mutex);
-  void Perform() noexcept override;
+  void Perform() noexcept override JOBCORE_EXCLUDES(job_mutex);
   void Finished() noexcept override JOBCORE_EXCLUDES(job_mutex);
   void TellRun() JOBCORE_EXCLUDES(job_mutex);  // mutex_ held
 

@@ -57,7 +57,7 @@ class BlockingPool {
   class Task {
    public:
     virtual ~Task() = default;
-    virtual void Perform() noexcept = 0;
+    virtual void Perform() noexcept JOBCORE_EXCLUDES(job_mutex) = 0;
     // The last that happens to it, when it counts as running no more: whoever waits for this may destroy the
     // pool, whose destructor waits for the thread.
     virtual void Finished() noexcept JOBCORE_EXCLUDES(job_mutex) = 0;
