@@ -129,7 +129,8 @@ class Job {
     Job& job;
   };
   Suspension suspension_ = Suspension::kStart;
-  bool in_hook_ = false;             // inside the driver's Pause or Resume hook: yields do not park
+  // The driver's "Pause" or "Resume" hook that it is in, where yields do not park; or null. Read by dumps, too.
+  std::atomic<const char*> in_hook_{nullptr};
   bool completing_ = false;          // a Complete hook is in progress
   bool run_entered_ = false;         // Run has been called
   bool run_returned_ = false;        // Run has returned (and may wait for that hook)

@@ -33,6 +33,7 @@ class JobOps::ParkAwaiter {
     job_.suspension_ = Job::Suspension::kPlain;
     SetStatus(job_, Parked(job_.status_));
     job_.word_.Park();
+    self.SuspendIn(kParked);
     return true;
   }
   Job& job_;
@@ -56,15 +57,15 @@ class JobOps::IdleAwaiter {
 
 Co<void> JobOps::Gate(Job& job, bool with_hooks) {
   if (with_hooks) {
-    job.in_hook_ = true;
+    job.in_hook_ = "Pause";
     co_await job.driver_->Pause(*job.face_);
-    job.in_hook_ = false;
+    job.in_hook_ = nullptr;
   }
   while (job.word_.must_park()) co_await ParkAwaiter(job);
   if (with_hooks) {
-    job.in_hook_ = true;
+    job.in_hook_ = "Resume";
     co_await job.driver_->Resume(*job.face_);
-    job.in_hook_ = false;
+    job.in_hook_ = nullptr;
   }
 }
 
@@ -116,6 +117,7 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
   job.suspension_ = how;
   job.wake_at_ = deadline;
   if (deadline == TimePoint::min()) {  // only to the end of the queue: the word stays running
+    self.SuspendIn(kNextTurn);
     PostResume(job);
     return true;
   }
@@ -130,7 +132,10 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
     }
     job.timer_->ArmAt(deadline);
   }
-  if (job.word_.TryIdle(job.in_hook_)) return true;
+  if (job.word_.TryIdle(job.in_hook_)) {
+    self.SuspendIn(deadline == kNoDeadline ? kYield : kSleep);
+    return true;
+  }
   if (deadline != kNoDeadline) job.timer_->Disarm();
   job.suspension_ = Job::Suspension::kNone;
   return false;
@@ -160,8 +165,8 @@ void JobOps::ResumeSleeper(Job& job, bool timer_fired) {
 absl::Status JobOps::LeaveGate(Job& job) {
   if (!job.gate_.trivial() && job.gate_.done()) {
     Co<void> gate = std::move(job.gate_);
-    job.in_hook_ = false;  // a hook that threw has left it set
-    gate.Take();           // rethrows that into Run
+    job.in_hook_ = nullptr;  // a hook that threw has left it set
+    gate.Take();             // rethrows that into Run
   }
   if (job.word_.force_cancelled()) return absl::CancelledError(absl::StrCat("job '", job.id_, "' was cancelled"));
   return absl::OkStatus();

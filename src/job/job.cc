@@ -137,16 +137,22 @@ monitor::JobInfo JobOps::Info(const Job& job) {
 
 std::vector<JobRef> JobOps::JobsAfter(const JobCore& core, uint64_t after, size_t max) {
   std::vector<JobRef> page;
+  VisitAfter(core, after, max, [&page](Job& job) { page.emplace_back(job); });
+  return page;
+}
+
+size_t JobOps::VisitAfter(const JobCore& core, uint64_t after, size_t max, absl::FunctionRef<void(Job&)> visit) {
+  size_t visited = 0;
   auto a = core.jobs_.upper_bound(after);
   auto b = core.internal_jobs_.upper_bound(after);
-  while (page.size() < max) {
+  for (; visited < max; ++visited) {
     const bool more_a = a != core.jobs_.end();
     const bool more_b = b != core.internal_jobs_.end();
     if (!more_a && !more_b) break;
     const bool take_a = more_a && (!more_b || a->first < b->first);
-    page.emplace_back(*(take_a ? a++ : b++)->second);
+    visit(*(take_a ? a++ : b++)->second);
   }
-  return page;
+  return visited;
 }
 
 Job* JobOps::FindById(JobCore& core, std::string_view id) {

@@ -6,12 +6,14 @@
 #ifndef JOBCORE_SRC_JOB_JOB_OPS_H_
 #define JOBCORE_SRC_JOB_JOB_OPS_H_
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "job-common/coroutine.h"
@@ -43,8 +45,17 @@ struct PendingVerbs {
   bool posted = false;  // the item is on its way
   bool soft_cancel = false;
   bool force_cancel = false;
-  bool complete_accepted = false;   // the driver has said Ok
-  std::vector<VerbReply> complete;  // not answered yet
+  bool complete_accepted = false;         // the driver has said Ok
+  std::vector<VerbReply> complete;        // not answered yet
+  const CoRoot* complete_hook = nullptr;  // while the driver's Complete hook is in progress
+};
+
+// What the finaliser of a group is doing; in its frame. The root never changes, the rest is for any thread that
+// holds job_mutex.
+struct Finaliser {
+  const CoRoot* root;
+  std::atomic<const char*> hook{nullptr};  // that it is in; null: none
+  std::atomic<const Job*> job{nullptr};    // whose hook
 };
 
 }  // namespace internal
@@ -130,7 +141,9 @@ class JobOps {
   static const JobCore::Registry& Jobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
     return core.jobs_;
   }
-  // Up to `max` jobs, internal ones included, with numbers above `after`, in order.
+  // Up to `max` jobs, internal ones included, with numbers above `after`, in order: their number.
+  static size_t VisitAfter(const JobCore& core, uint64_t after, size_t max, absl::FunctionRef<void(Job&)> visit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static std::vector<JobRef> JobsAfter(const JobCore& core, uint64_t after, size_t max)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static Job* FindById(JobCore& core, std::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -150,10 +163,40 @@ class JobOps {
   static EventPage ReadEvents(JobCore& core, EventCursor& cursor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void NoteChange(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { core.changed_ = true; }
 
+  // --- What jobs wait for (wait_dump.cc) ---
+  // In one phrase: "I/O read for 3.2 s", "running code for 1.2 s in callback 'job'", "parked by user for 12 ms".
+  static std::string WaitsFor(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // "job 'a'", or "job #7" for an internal one.
+  static std::string NameOf(const Job& job);
+  // Of a wait for the end of a job: how dumps recognise it.
+  static std::string WaitName(const Job& job);
+  // Who has to do something before the job goes on.
+  static std::vector<std::string> HeldBy(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // The chains of coroutines that the job is carried on by: `part` names each, "" its Run.
+  static void ForEachChain(const Job& job, absl::FunctionRef<void(std::string_view part, const CoRoot& chain)> visit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // The chain is suspended in something that should end by itself.
+  static bool IsWatched(const CoRoot& chain);
+  // The main context and all others that jobs of this core have lived in.
+  static std::vector<std::shared_ptr<AioContext>> Contexts(const JobCore& core)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Calls `body` with the mutex held; false if it has not been had within `limit`.
+  static bool TryLocked(JobCore& core, Nanoseconds limit, absl::FunctionRef<void()> body) JOBCORE_EXCLUDES(job_mutex);
+  // Calls `visit` for every job, a page per critical section, without holding references: a reader that others
+  // must not notice. False if the mutex was not to be had.
+  static bool TryVisitAll(JobCore& core, Nanoseconds limit, absl::FunctionRef<void(const Job&)> visit)
+      JOBCORE_EXCLUDES(job_mutex);
+
  private:
   class ParkAwaiter;
   class IdleAwaiter;
   struct FinaliserItem;
+
+  // What the job's own suspensions are called. Nothing but the job's user ends them, and nothing is wrong if they last.
+  static constexpr char kYield[] = "yield";
+  static constexpr char kSleep[] = "sleep";
+  static constexpr char kParked[] = "parked";
+  static constexpr char kNextTurn[] = "next turn";  // of its loop
 
   static internal::PendingVerbs& Pending(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void DeferVerbs(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -168,6 +211,8 @@ class JobOps {
   static void PostResume(Job& job);
   static void AbortMember(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static Co<void> Finalise(std::shared_ptr<JobTxn> txn) JOBCORE_EXCLUDES(job_mutex);
+  static std::string RunWaitsFor(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static std::string GroupWaitsFor(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 };
 
 // The exception being handled, as a Status that says that it came from `where`.

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "aio/coroutine_internal.h"
 #include "job/job_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -82,7 +83,11 @@ void JobOps::RunReturned(CoRoot& root) {
   job.run_.Reset();  // the frame goes before anybody can see that the job has finished
   job.gate_.Reset();
   job.run_returned_ = true;
-  if (!job.completing_) FinishRun(job);
+  if (!job.completing_) {
+    FinishRun(job);
+  } else {
+    root.SuspendIn("end of its Complete hook");
+  }
 }
 
 void JobOps::FinishRun(Job& job) {
@@ -161,11 +166,13 @@ Co<absl::Status> JobDriver::Complete(JobContext& job) {
 }
 
 Co<void> JobOps::RunComplete(JobRef job) {
+  const CoRoot* const root = co_await internal::ThisRoot();
   absl::Status status;
   bool accepted;
   {
     JobLock lock(job->core_);
     accepted = job->pending_->complete_accepted;
+    job->pending_->complete_hook = root;
   }
   try {
     if (!accepted) status = co_await job->driver_->Complete(*job->face_);
@@ -176,6 +183,7 @@ Co<void> JobOps::RunComplete(JobRef job) {
   {
     JobLock lock(job->core_);
     replies.swap(job->pending_->complete);  // those that came meanwhile have joined
+    job->pending_->complete_hook = nullptr;
     if (status.ok()) job->pending_->complete_accepted = true;
   }
   for (VerbReply& reply : replies) {
