@@ -10,7 +10,7 @@
 //     a pause, a sleep or yield of a job, a job that waits for a verb, a wait with WaitOptions::watched = false
 //   * a wait that goes on for `overdue_limit` after its deadline
 //   * a loop that stays in one turn, in a callback or with work to do, for `loop_limit`
-//   * a job_mutex that could not be had
+//   * a job_mutex that could not be had for `loop_limit`
 //
 // It counts the time for which it has itself seen something stay as it is, by its own clock (real time, whatever
 // clocks the loops have), so a report comes late by up to one interval.
@@ -55,7 +55,7 @@ class Watchdog {
   Watchdog& operator=(const Watchdog&) = delete;
 
   // One look. Without a thread only; one call at a time. Takes job_mutex for a page of jobs at a time, and gives up
-  // after a second if it is not to be had; waits for no loop.
+  // after 100 ms if it is not to be had; waits for no loop.
   void Check() JOBCORE_EXCLUDES(job_mutex);
 
   // For tools: writes reason and dump to standard error. (The library never prints of itself.)

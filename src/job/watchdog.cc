@@ -22,6 +22,9 @@ namespace {
 
 using internal::DurationText;
 
+// How long a look waits for a job_mutex.
+constexpr Nanoseconds kPatience = std::chrono::milliseconds(100);
+
 // Something that is stuck if it stays as it is. Compared only, never followed.
 struct Sighting {
   enum class Kind : unsigned char { kWait, kOverdue, kChain, kLoop, kMutex };
@@ -93,13 +96,13 @@ class Watchdog::State {
 
   void Look() JOBCORE_EXCLUDES(job_mutex) {
     std::vector<std::shared_ptr<AioContext>> contexts = {core_.main_context().shared_from_this()};
-    bool locked = JobOps::TryLocked(core_, internal::kMutexPatience, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+    bool locked = JobOps::TryLocked(core_, kPatience, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
       contexts = JobOps::Contexts(core_);
     });
     locked =
-        locked && JobOps::TryVisitAll(core_, internal::kMutexPatience,
+        locked && JobOps::TryVisitAll(core_, kPatience,
                                       [&](const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { LookAtJob(job); });
-    if (!locked && !Stuck({Sighting::Kind::kMutex, &core_, 0, {}}, Nanoseconds::zero()).empty()) {
+    if (!locked && !Stuck({Sighting::Kind::kMutex, &core_, 0, {}}, options_.loop_limit).empty()) {
       stuck_.push_back(internal::StuckMutexText(core_));
     }
     for (const std::shared_ptr<AioContext>& context : contexts) {
