@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <iterator>
@@ -23,6 +24,8 @@
 #include "job-monitor/job_monitor.h"
 #include "job-monitor/job_query.h"
 #include "job-monitor/job_wait.h"
+#include "job-monitor/wait_dump.h"
+#include "job-monitor/watchdog.h"
 #include "tools/jobctl/line_reader.h"
 #include "tools/jobctl/pairs.h"
 #include "tools/jobctl/reporter.h"
@@ -53,12 +56,13 @@ class Session {
  private:
   bool MakeDrivers();
   absl::Status CreateJobs();
+  void StartWatchdog();
   void StartJobs();
   int Summarize();
 
   void OnEvents(const EventPage& page);
   void OnTick();
-  void OnSignal();
+  void OnSignal(int signal);
   void AskWhenAllArePending();
   void OnAnswer(const std::optional<std::string>& line);
   [[noreturn]] void ExitAtOnce();
@@ -84,6 +88,7 @@ class Session {
   std::optional<monitor::EventObserver> observer_;
   std::optional<SignalWatch> signals_;
   std::optional<LineReader> answer_;
+  std::optional<monitor::Watchdog> watchdog_;
   AioTimer ticker_{core_.main_context(), "progress", [this] { OnTick(); }};
 };
 
@@ -91,7 +96,8 @@ int Session::Run(std::vector<Pair> pairs) {
   pairs_ = std::move(pairs);
   if (!MakeDrivers()) return kExitUsage;  // nothing has been written until here
 
-  absl::StatusOr<SignalWatch> signals = SignalWatch::Create(core_.main_context(), [this](int) { OnSignal(); });
+  absl::StatusOr<SignalWatch> signals =
+      SignalWatch::Create(core_.main_context(), [this](int signal) { OnSignal(signal); });
   if (!signals.ok()) {
     Complain(signals.status().message());
     return kExitFailed;
@@ -103,11 +109,13 @@ int Session::Run(std::vector<Pair> pairs) {
     Complain(s.message());
     return kExitFailed;  // ~JobCore ends the jobs that were made
   }
+  if (command_.watchdog_seconds > 0) StartWatchdog();
   StartJobs();
   ticker_.ArmAt(core_.main_context().clock().Now() + kProgressInterval);
 
   // All the rest happens in callbacks while this waits.
-  const absl::Status waited = AioWaitWhileUnlocked(core_, [this] { return !Finished(); }, {.name = "the backups"});
+  const absl::Status waited =
+      AioWaitWhileUnlocked(core_, [this] { return !Finished(); }, {.name = "the backups", .watched = false});
   if (!waited.ok()) Complain(waited.message());
   return Summarize();
 }
@@ -147,6 +155,16 @@ absl::Status Session::CreateJobs() {
     jobs_.push_back(*std::move(job));
   }
   return group.Seal();
+}
+
+void Session::StartWatchdog() {
+  monitor::Watchdog::Options options;
+  options.callback = monitor::Watchdog::ToStderr();
+  options.wait_limit =
+      std::chrono::duration_cast<Nanoseconds>(std::chrono::duration<double>(command_.watchdog_seconds));
+  options.overdue_limit = options.loop_limit = options.wait_limit;
+  options.interval = std::min(options.interval, options.wait_limit / 4);
+  watchdog_.emplace(core_, std::move(options));
 }
 
 void Session::StartJobs() {
@@ -212,7 +230,11 @@ void Session::OnAnswer(const std::optional<std::string>& line) {
   if (!refused.ok()) Complain(refused.message());
 }
 
-void Session::OnSignal() {
+void Session::OnSignal(int signal) {
+  if (signal == SIGUSR1) {
+    std::fputs(ToString(monitor::DumpWaits(core_)).c_str(), stderr);
+    return;
+  }
   if (interrupted_) ExitAtOnce();
   interrupted_ = true;
   Complain("cancelling; once more to exit at once");

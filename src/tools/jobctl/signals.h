@@ -14,7 +14,7 @@
 
 namespace jobctl {
 
-// Blocks SIGINT, SIGTERM and SIGHUP, for this thread and those it makes from now on; ignores SIGPIPE and
+// Blocks SIGINT, SIGTERM, SIGHUP and SIGUSR1, for this thread and those it makes from now on; ignores SIGPIPE and
 // SIGXFSZ, so that they show as errors of the write that meets them instead of killing us.
 void BlockSignals();
 
