@@ -129,11 +129,11 @@ class Job {
     Job& job;
   };
   Suspension suspension_ = Suspension::kStart;
+  bool completing_ = false;    // a Complete hook is in progress
+  bool run_entered_ = false;   // Run has been called
+  bool run_returned_ = false;  // Run has returned (and may wait for that hook)
   // The driver's "Pause" or "Resume" hook that it is in, where yields do not park; or null. Read by dumps, too.
   std::atomic<const char*> in_hook_{nullptr};
-  bool completing_ = false;          // a Complete hook is in progress
-  bool run_entered_ = false;         // Run has been called
-  bool run_returned_ = false;        // Run has returned (and may wait for that hook)
   TimePoint wake_at_ = kNoDeadline;  // of the sleep it is suspended in
   CoHandle suspended_;               // to resume when suspension_ ends
   RunRoot run_root_;
