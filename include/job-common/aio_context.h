@@ -35,6 +35,11 @@
 
 namespace jobcore::inline JOBCORE_ABI {
 
+namespace internal {
+class CallbackScope;
+TimePoint TurnTime();
+}  // namespace internal
+
 // Something to be run once by a loop: the intrusive form of a one-shot bottom half, for owners that must not
 // allocate. An item is in at most one queue; it may be posted again from the moment its function is entered.
 class WorkItem {
@@ -111,7 +116,7 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
   void RunOnce(bool may_block, TimePoint deadline = kNoDeadline) JOBCORE_EXCLUDES(job_mutex);
 
   // The time as of this turn of the loop.
-  TimePoint now() const { return now_; }
+  TimePoint now() const { return now_.load(std::memory_order_relaxed); }
 
   // For a foreign loop: watch fd() for reading for at most Prepare() (negative: no limit), then Dispatch().
   // Between the two, posts make fd() readable.
@@ -132,12 +137,24 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
   // Something has been posted that the loop has not taken up yet.
   bool HasWork() const;
 
+  // --- What it is doing, for diagnostics: any thread, each value by itself ---
+
+  // How many turns it has begun, and when it began the last one (by clock()).
+  uint64_t turns() const { return turns_.load(std::memory_order_relaxed); }
+  TimePoint last_polled() const { return now_.load(std::memory_order_relaxed); }
+  // It sleeps in its poller, or in a foreign loop, and the next post will wake it.
+  bool sleeping() const { return sleeping_.load(std::memory_order_relaxed); }
+  // The name of the callback that its home thread is in; null: in none. Lives forever.
+  const char* callback() const { return callback_.load(std::memory_order_relaxed); }
+
  private:
   friend class AioHome;
   friend class AioTimer;
   friend class BottomHalf;
   friend class FdHandler;
   friend class IOThread;
+  friend class internal::CallbackScope;
+  friend TimePoint internal::TurnTime();
 
   struct FdEntry {
     const char* name;
@@ -182,9 +199,14 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
   std::atomic<bool> has_home_{false};
   WaitDomain wait_domain_;  // has its own protection
 
+  // Written by the home thread only.
+  std::atomic<TimePoint> now_;
+  std::atomic<uint64_t> turns_{0};
+  std::atomic<const char*> callback_{nullptr};
+
   // Home thread only.
-  TimePoint now_;
-  Nanoseconds poll_ns_;  // the budget at present, at most poll_max_
+  bool in_turn_ = false;  // now_ is the time
+  Nanoseconds poll_ns_;   // the budget at present, at most poll_max_
   uint64_t next_token_ = 1;
   uint64_t next_timer_ = 1;
   absl::btree_set<TimerKey> timers_;

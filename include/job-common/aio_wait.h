@@ -31,10 +31,12 @@
 namespace jobcore::inline JOBCORE_ABI {
 
 struct WaitOptions {
-  std::string_view name = "unnamed wait";  // appears in errors; outlives the wait
+  std::string_view name = "unnamed wait";  // appears in errors and dumps; outlives the wait
   // On ctx.clock(). A thread that parks is woken by its deadline on the system clock only; on other clocks it
   // finds out at the next kick.
   TimePoint deadline = kNoDeadline;
+  // False: it may last as long as it likes, no watchdog (job-monitor/watchdog.h) is to report it.
+  bool watched = true;
 };
 
 // Blocks the calling thread while `condition` holds.

@@ -20,13 +20,16 @@
 #ifndef JOBCORE_JOB_COMMON_COROUTINE_H_
 #define JOBCORE_JOB_COMMON_COROUTINE_H_
 
+#include <atomic>
 #include <concepts>
 #include <coroutine>
+#include <cstdint>
 #include <exception>
 #include <optional>
 #include <type_traits>
 #include <utility>
 
+#include "job-common/clock.h"
 #include "job-common/fwd.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -57,11 +60,35 @@ class CoRoot {
   // finished. For awaiters.
   void Transfer(std::coroutine_handle<> next);
 
+  // --- What the chain is suspended in: any thread that knows the root to be alive ---
+
+  // Lives forever. Null: it runs, or has not been started, or has finished.
+  const char* suspended_in() const { return suspended_in_.load(std::memory_order_acquire); }
+  // Since when it is suspended, or runs, by the clock and to the turn of its loop; value-initialised: not started.
+  // Read suspended_in() first: then this is never an older suspension's.
+  TimePoint since() const { return since_.load(std::memory_order_relaxed); }
+  // How long it has been suspended, not counting the present suspension. Whole turns of its loop: what the chain
+  // runs between two suspensions counts as suspended if it began in the turn that the suspension did.
+  Nanoseconds suspended_time() const { return Nanoseconds(suspended_time_.load(std::memory_order_relaxed)); }
+
+  // For awaiters that are about to suspend for good: names what they wait for. `name` lives forever.
+  void SuspendIn(const char* name) {
+    if (!active_) [[unlikely]]
+      NoteRunning();  // foreign code has resumed the chain directly
+    suspended_in_.store(name, std::memory_order_release);
+  }
+
  private:
+  void NoteRunning();
+
   const DoneFunction on_done_;
   std::coroutine_handle<> next_;
   bool active_ = false;
   bool finished_ = false;
+  // Written by the home thread.
+  std::atomic<const char*> suspended_in_{nullptr};
+  std::atomic<TimePoint> since_{TimePoint()};
+  std::atomic<int64_t> suspended_time_{0};  // nanoseconds
 };
 
 namespace internal {
@@ -195,13 +222,20 @@ struct CoHandle {
   std::coroutine_handle<> handle;
   CoRoot* root = nullptr;
 
+  // `name`, which lives forever, is what dumps show the coroutine to be suspended in; for awaiters that always
+  // suspend. Those that may decide not to name themselves later, by SuspendIn.
   template <typename Promise>
-  static CoHandle Of(std::coroutine_handle<Promise> handle) {
+  static CoHandle Of(std::coroutine_handle<Promise> handle, const char* name = nullptr) {
     if constexpr (std::derived_from<Promise, internal::CoPromiseBase>) {
-      return {handle, handle.promise().root};
+      CoRoot* const root = handle.promise().root;
+      if (name != nullptr) root->SuspendIn(name);
+      return {handle, root};
     } else {
       return {handle, nullptr};
     }
+  }
+  void SuspendIn(const char* name) const {
+    if (root != nullptr) root->SuspendIn(name);
   }
   // Home thread of the coroutine. Runs it now, on the caller's stack: chains of wake-ups that can get long go
   // through AioContext::Post instead.

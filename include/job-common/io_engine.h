@@ -29,6 +29,10 @@ struct IoResult {
 class IoRequest : private WorkItem {
  public:
   enum class Op { kRead, kWrite, kDataSync };
+  // What dumps show a coroutine to be suspended in.
+  static constexpr const char* OpName(Op op) {
+    return op == Op::kRead ? "I/O read" : op == Op::kWrite ? "I/O write" : "I/O data sync";
+  }
 
   IoRequest(IoEngine& engine, Op op, int fd, uint64_t offset, std::span<std::byte> buffer)
       : WorkItem("I/O completion", &Resume), op(op), fd(fd), offset(offset), buffer(buffer), engine_(engine) {}
@@ -46,7 +50,7 @@ class IoRequest : private WorkItem {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   void await_suspend(std::coroutine_handle<Promise> self) {
-    waiter_ = CoHandle::Of(self);
+    waiter_ = CoHandle::Of(self, OpName(op));
     Start();
   }
   IoResult await_resume() const noexcept { return result_; }

@@ -154,10 +154,11 @@ class Job {
     Job& job;
   };
   Suspension suspension_ = Suspension::kStart;
-  bool in_hook_ = false;             // inside the driver's Pause or Resume hook: yields do not park
-  bool serving_ = false;             // requests (complete, change) are being served: a hook is in progress
-  bool run_entered_ = false;         // Run has been called
-  bool run_returned_ = false;        // Run has returned (and may wait for that hook)
+  bool serving_ = false;       // requests (complete, change) are being served: a hook is in progress
+  bool run_entered_ = false;   // Run has been called
+  bool run_returned_ = false;  // Run has returned (and may wait for that hook)
+  // The driver's "Pause" or "Resume" hook that it is in, where yields do not park; or null. Read by dumps, too.
+  std::atomic<const char*> in_hook_{nullptr};
   TimePoint wake_at_ = kNoDeadline;  // of the sleep it is suspended in
   CoHandle suspended_;               // to resume when suspension_ ends
   RunRoot run_root_;

@@ -20,6 +20,7 @@
 #include <mutex>
 
 #include "absl/base/thread_annotations.h"
+#include "job-common/clock.h"
 #include "job-common/fwd.h"
 
 // A function that takes job_mutex itself. Users' builds see LOCKS_EXCLUDED; when the library itself is built
@@ -61,6 +62,11 @@ class JobMutex {
   // Aborts if this thread already holds any JobMutex.
   void Lock() ABSL_NO_THREAD_SAFETY_ANALYSIS;  // the capability is acquired by JobLock
   void Unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // For diagnostics that must not hang with what they diagnose: gives up after `limit` (of real time). Takes no
+  // turn in the queue.
+  [[nodiscard]] bool TryLockFor(Nanoseconds limit) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // The kernel's id of the thread that holds it at this moment; 0: none. Any thread.
+  int owner() const { return owner_.load(std::memory_order_relaxed); }
 
   // True if the calling thread holds this mutex.
   bool HeldByThisThread() const;
@@ -75,8 +81,10 @@ class JobMutex {
  private:
   [[noreturn]] void DieNotHeld(const char* caller) const;
   void LockSlow();
+  void Locked();
 
   std::mutex mutex_;
+  std::atomic<int> owner_{0};
   std::atomic<int> waiters_{0};
   std::atomic<bool> retired_{false};
   std::mutex gate_;

@@ -35,6 +35,10 @@
 
 namespace jobcore::inline JOBCORE_ABI {
 
+namespace internal {
+struct Finaliser;
+}
+
 class JobTxn {
  public:
   enum class Phase : unsigned char {
@@ -67,6 +71,7 @@ class JobTxn {
   size_t unfinished_ ABSL_GUARDED_BY(job_mutex) = 0;      // members whose Run has not ended
   std::vector<Job*> members_ ABSL_GUARDED_BY(job_mutex);  // in order of joining; empty when done
   std::vector<VerbReply> finalize_replies_ ABSL_GUARDED_BY(job_mutex);
+  const internal::Finaliser* finaliser_ ABSL_GUARDED_BY(job_mutex) = nullptr;  // while it runs
 };
 
 // Builds a group; a handle, whose state lives in the group. Any thread; several threads may create members

@@ -40,7 +40,7 @@ class TaskScope {
     template <typename Promise>
     void await_suspend(std::coroutine_handle<Promise> self) noexcept {
       scope.limit_ = limit;
-      scope.waiter_ = CoHandle::Of(self);
+      scope.waiter_ = CoHandle::Of(self, "tasks of its own");
     }
     void await_resume() const noexcept {}
   };

@@ -13,11 +13,47 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
 
+#include "job-common/clock.h"
 #include "job-common/fwd.h"
 #include "job-common/job_mutex.h"
 
 namespace jobcore::inline JOBCORE_ABI {
+
+// Who waits for what: what a waiter says of itself when it registers.
+struct WaitDescription {
+  enum class Kind : unsigned char {
+    kLoop,       // a home thread, which runs its loop meanwhile
+    kParked,     // a plain thread
+    kCoroutine,  // its loop goes on
+  };
+  Kind kind = Kind::kParked;
+  std::string_view name = {};  // outlives the wait; empty: not a wait of its own, and not listed
+  TimePoint since{};           // this and the deadline: by the clock of the context that is waited for
+  TimePoint deadline = kNoDeadline;
+  bool watched = true;               // see WaitOptions
+  int thread = 0;                    // kernel id; 0: not known
+  const AioContext* home = nullptr;  // kLoop, kCoroutine: where; outlives the wait
+  const CoRoot* chain = nullptr;     // kCoroutine: to be compared, not to be used
+  const char* callback = nullptr;    // kCoroutine: what it was started in, if known; lives forever
+};
+
+// A copy that is safe to keep.
+struct ListedWait {
+  uint64_t id = 0;  // of this wait, in its domain; never reused
+  WaitDescription::Kind kind{};
+  std::string name;
+  TimePoint since{};
+  TimePoint deadline{};
+  bool watched = true;
+  int thread = 0;
+  std::string home;
+  const CoRoot* chain = nullptr;
+  const char* callback = nullptr;
+};
 
 class WaitDomain {
  public:
@@ -28,10 +64,13 @@ class WaitDomain {
     virtual void OnKick() = 0;
 
    protected:
+    explicit Waiter(const WaitDescription& description) : description_(description) {}
     ~Waiter() = default;
 
    private:
     friend class WaitDomain;
+    const WaitDescription description_;
+    uint64_t id_ = 0;
     Waiter* prev_ = nullptr;
     Waiter* next_ = nullptr;
   };
@@ -49,11 +88,15 @@ class WaitDomain {
   void Add(Waiter& waiter);
   void Remove(Waiter& waiter);
 
+  // Everybody who waits now, oldest first. Any thread; delays kicks meanwhile.
+  std::vector<ListedWait> List() const JOBCORE_EXCLUDES(job_mutex);
+
  private:
   std::atomic<uint64_t> epoch_{0};
   std::atomic<uint32_t> waiters_{0};
-  std::mutex mutex_;         // leaf; std::mutex is no capability for clang, so a comment says what it guards:
-  Waiter* first_ = nullptr;  // guarded by mutex_
+  mutable std::mutex mutex_;  // leaf; std::mutex is no capability for clang, so a comment says what it guards:
+  Waiter* first_ = nullptr;   // guarded by mutex_; the newest
+  uint64_t next_id_ = 1;      // guarded by mutex_
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI

@@ -23,14 +23,21 @@ constexpr Nanoseconds kMinPoll = std::chrono::microseconds(2);
 // Pauses between two looks at the clock.
 constexpr int kSpins = 32;
 
-constinit thread_local AioContext* current_context = nullptr;
-constinit thread_local const char* current_callback = nullptr;
-
 }  // namespace
 
 namespace internal {
-void CallbackScope::Set(const char* name) { current_callback = name; }
+
+constinit thread_local ThisThread this_thread;
+
+TimePoint TurnTime() {
+  const AioContext* const here = this_thread.context;
+  if (here == nullptr) return Clock::System().Now();
+  return here->in_turn_ ? here->now() : here->clock().Now();
+}
+
 }  // namespace internal
+
+using internal::this_thread;
 
 // --- Creation and destruction ---
 
@@ -77,26 +84,26 @@ bool AioContext::TryAddUser() {
   return false;
 }
 
-AioContext* AioContext::Current() { return current_context; }
+AioContext* AioContext::Current() { return this_thread.context; }
 
-const char* AioContext::CurrentCallback() { return current_callback; }
+const char* AioContext::CurrentCallback() { return this_thread.callback; }
 
 AioHome::AioHome(AioContext& context) : context_(context.shared_from_this()) {
-  if (current_context != nullptr) {
-    Die(absl::StrCat("AioHome: this thread is home of '", current_context->name(), "' and cannot be that of '",
+  if (this_thread.context != nullptr) {
+    Die(absl::StrCat("AioHome: this thread is home of '", this_thread.context->name(), "' and cannot be that of '",
                      context.name(), "' too"));
   }
   if (context.has_home_.exchange(true)) {
     Die(absl::StrCat("AioHome: '", context.name(), "' has a home thread already"));
   }
-  current_context = &context;
+  this_thread.context = &context;
 }
 
 AioHome::~AioHome() {
-  if (current_callback != nullptr) {
-    Die(absl::StrCat("AioHome of '", context_->name(), "' ended inside callback '", current_callback, "'"));
+  if (this_thread.callback != nullptr) {
+    Die(absl::StrCat("AioHome of '", context_->name(), "' ended inside callback '", this_thread.callback, "'"));
   }
-  current_context = nullptr;
+  this_thread.context = nullptr;
   context_->has_home_.store(false);
 }
 
@@ -143,16 +150,16 @@ void AioContext::CheckHome(const char* function) const {
   if (IsHome()) [[likely]] {
     return;
   }
-  Die(absl::StrCat(
-      function, ": context '", name_, "' used from a thread that is not its home (",
-      current_context == nullptr ? "a plain thread" : absl::StrCat("the home of '", current_context->name(), "'"),
-      ")"));
+  Die(absl::StrCat(function, ": context '", name_, "' used from a thread that is not its home (",
+                   this_thread.context == nullptr ? "a plain thread"
+                                                  : absl::StrCat("the home of '", this_thread.context->name(), "'"),
+                   ")"));
 }
 
 void AioContext::CheckMayRun(const char* function) const {
   CheckHome(function);
-  if (current_callback != nullptr) {
-    Die(absl::StrCat(function, ": context '", name_, "' cannot be run from inside callback '", current_callback,
+  if (this_thread.callback != nullptr) {
+    Die(absl::StrCat(function, ": context '", name_, "' cannot be run from inside callback '", this_thread.callback,
                      "': loops do not nest"));
   }
   if (closed()) Die(absl::StrCat(function, ": context '", name_, "' is closed"));
@@ -243,17 +250,21 @@ void AioContext::RunReady() {
     notified_.exchange(false, std::memory_order_seq_cst);
   }
   SchedPoint("aio.turn.acknowledged");
-  now_ = clock_.Now();
+  now_.store(clock_.Now(), std::memory_order_relaxed);
+  turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  in_turn_ = true;
   RunQueue();
   RunFdHandlers();
   RunTimers();
+  in_turn_ = false;
 }
 
 template <typename F>
 void AioContext::RunCallback(const char* name, F&& callback) noexcept {
-  current_callback = name;
-  callback();
-  current_callback = nullptr;
+  {
+    const internal::CallbackScope scope(name);
+    callback();
+  }
   internal::AssertNoJobMutexHeld(name_.c_str(), name);
 }
 
@@ -288,7 +299,7 @@ void AioContext::RunTimers() {
   TimerKey last(TimePoint::min(), 0, nullptr);
   for (;;) {
     auto it = timers_.upper_bound(last);  // anew after each callback, which may have changed the set
-    const auto due = [&] { return it != timers_.end() && std::get<TimePoint>(*it) <= now_; };
+    const auto due = [&] { return it != timers_.end() && std::get<TimePoint>(*it) <= now(); };
     while (due() && std::get<uint64_t>(*it) >= first_new) ++it;
     if (!due()) return;
 

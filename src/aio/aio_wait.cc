@@ -2,6 +2,8 @@
 
 #include "job-common/aio_wait.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <memory>
@@ -11,7 +13,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "aio/callback_scope.h"
 #include "aio/check.h"
+#include "aio/coroutine_internal.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 namespace {
@@ -52,11 +56,20 @@ TimePoint LoopDeadline(AioContext& loop, Nanoseconds left) {
   return left == Nanoseconds::max() ? kNoDeadline : SaturatingAdd(loop.clock().Now(), left);
 }
 
+// What all kinds of waits say of themselves. A wait without a name is one in dumps, too.
+WaitDescription Describe(WaitDescription::Kind kind, const WaitOptions& options, TimePoint since) {
+  return {.kind = kind,
+          .name = options.name.empty() ? std::string_view("unnamed wait") : options.name,
+          .since = since,
+          .deadline = options.deadline,
+          .watched = options.watched};
+}
+
 // --- A home thread waits by running its loop ---
 
 class LoopWaiter final : public WaitDomain::Waiter {
  public:
-  explicit LoopWaiter(AioContext& loop) : loop_(loop) {}
+  LoopWaiter(AioContext& loop, const WaitDescription& description) : Waiter(description), loop_(loop) {}
   void OnKick() override { loop_.Notify(); }
 
  private:
@@ -65,8 +78,11 @@ class LoopWaiter final : public WaitDomain::Waiter {
 
 absl::Status WaitInLoop(AioContext& loop, AioContext& ctx, absl::FunctionRef<bool()> condition,
                         const WaitOptions& options) JOBCORE_EXCLUDES(job_mutex) {
-  LoopWaiter waiter(loop);
-  LoopWaiter own_waiter(loop);
+  WaitDescription description = Describe(WaitDescription::Kind::kLoop, options, ctx.clock().Now());
+  description.home = &loop;
+  description.thread = gettid();
+  LoopWaiter waiter(loop, description);
+  LoopWaiter own_waiter(loop, {});  // the same wait: listed once
   const Registration registration(ctx.wait_domain(), waiter);
   std::optional<Registration> own_registration;
   if (&loop != &ctx) own_registration.emplace(loop.wait_domain(), own_waiter);
@@ -83,6 +99,8 @@ absl::Status WaitInLoop(AioContext& loop, AioContext& ctx, absl::FunctionRef<boo
 
 class ParkedWaiter final : public WaitDomain::Waiter {
  public:
+  explicit ParkedWaiter(const WaitDescription& description) : Waiter(description) {}
+
   void OnKick() override {
     const std::scoped_lock lock(mutex_);
     kicked_ = true;
@@ -108,7 +126,9 @@ class ParkedWaiter final : public WaitDomain::Waiter {
 };
 
 absl::Status WaitParked(AioContext& ctx, absl::FunctionRef<bool()> condition, const WaitOptions& options) {
-  ParkedWaiter waiter;
+  WaitDescription description = Describe(WaitDescription::Kind::kParked, options, ctx.clock().Now());
+  description.thread = gettid();
+  ParkedWaiter waiter(description);
   const Registration registration(ctx.wait_domain(), waiter);
   const bool real_time = &ctx.clock() == &Clock::System();
   for (;;) {
@@ -130,8 +150,10 @@ class CoWaiter final : public WaitDomain::Waiter, private WorkItem {
   };
   using Ptr = std::unique_ptr<CoWaiter, Release>;
 
-  CoWaiter(AioContext& home, AioContext& ctx, absl::AnyInvocable<bool()>& condition, const WaitOptions& options)
-      : WorkItem("AioWaitWhile", &Run),
+  CoWaiter(AioContext& home, AioContext& ctx, absl::AnyInvocable<bool()>& condition, const WaitOptions& options,
+           const CoRoot* chain)
+      : Waiter(DescribeCoroutine(home, ctx, options, chain)),
+        WorkItem("AioWaitWhile", &Run),
         home_(home.shared_from_this()),
         ctx_(ctx),
         condition_(condition),
@@ -166,13 +188,24 @@ class CoWaiter final : public WaitDomain::Waiter, private WorkItem {
     bool await_ready() { return waiter.Finished(); }
     template <typename Promise>
     void await_suspend(std::coroutine_handle<Promise> self) {
-      waiter.coroutine_ = CoHandle::Of(self);
+      waiter.coroutine_ = CoHandle::Of(self, "AioWaitWhile");
     }
     absl::Status await_resume() { return std::move(waiter.result_); }
   };
 
  private:
   ~CoWaiter() = default;  // see Abandon
+
+  static WaitDescription DescribeCoroutine(AioContext& home, AioContext& ctx, const WaitOptions& options,
+                                           const CoRoot* chain) {
+    const bool same_clock = &home.clock() == &ctx.clock();
+    WaitDescription description =
+        Describe(WaitDescription::Kind::kCoroutine, options, same_clock ? internal::TurnTime() : ctx.clock().Now());
+    description.home = &home;
+    description.chain = chain;
+    description.callback = AioContext::CurrentCallback();
+    return description;
+  }
 
   // In the home loop.
   static void Run(WorkItem& item, Reason reason) {
@@ -245,7 +278,8 @@ Co<absl::Status> internal::WaitWhile(AioContext& ctx, absl::AnyInvocable<bool()>
     co_return Refused(options.name, "this thread is home of no context: use AioWaitWhileUnlocked");
   }
   if (!condition()) co_return absl::OkStatus();
-  const CoWaiter::Ptr waiter(new CoWaiter(*home, ctx, condition, options));
+  const CoRoot* const chain = co_await ThisRoot();
+  const CoWaiter::Ptr waiter(new CoWaiter(*home, ctx, condition, options, chain));
   co_return co_await CoWaiter::Awaiter{*waiter};
 }
 

@@ -2,6 +2,7 @@
 
 #include "job-common/coroutine.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -14,6 +15,22 @@
 
 namespace jobcore::inline JOBCORE_ABI {
 
+namespace {
+constexpr char kUnnamed[] = "an unnamed await";
+}  // namespace
+
+// `since_` first: whoever reads a new name reads a time that is not older than this.
+void CoRoot::NoteRunning() {
+  const TimePoint now = internal::TurnTime();
+  if (suspended_in_.load(std::memory_order_relaxed) != nullptr) {
+    const Nanoseconds suspended = std::max(Nanoseconds::zero(), now - since_.load(std::memory_order_relaxed));
+    suspended_time_.store(suspended_time_.load(std::memory_order_relaxed) + suspended.count(),
+                          std::memory_order_relaxed);
+  }
+  since_.store(now, std::memory_order_relaxed);
+  suspended_in_.store(nullptr, std::memory_order_release);
+}
+
 void CoRoot::Resume(std::coroutine_handle<> handle) {
   if (active_) {
     next_ = handle;
@@ -23,6 +40,7 @@ void CoRoot::Resume(std::coroutine_handle<> handle) {
   const char* const callback = AioContext::CurrentCallback();
   const char* const name = callback != nullptr ? callback : "coroutine";
   const internal::CallbackScope scope(name);
+  NoteRunning();
   active_ = true;
   while (handle) {
     next_ = nullptr;
@@ -31,7 +49,11 @@ void CoRoot::Resume(std::coroutine_handle<> handle) {
     handle = next_;
   }
   active_ = false;
-  if (finished_) on_done_(*this);  // last: may destroy *this
+  if (finished_) {
+    on_done_(*this);  // last: may destroy *this
+  } else if (suspended_in_.load(std::memory_order_relaxed) == nullptr) {
+    suspended_in_.store(kUnnamed, std::memory_order_release);
+  }
 }
 
 void CoRoot::Transfer(std::coroutine_handle<> next) {
@@ -43,6 +65,7 @@ void CoRoot::Transfer(std::coroutine_handle<> next) {
   if (active_) return;  // Resume sees it when the stack is unwound
   // The outermost coroutine was resumed directly by foreign code.
   internal::AssertNoJobMutexHeld("finished coroutine", "resumed directly");
+  NoteRunning();
   on_done_(*this);
 }
 

@@ -2,6 +2,12 @@
 
 #include "job-common/job_mutex.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
 #include "aio/cpu_relax.h"
@@ -14,19 +20,45 @@ namespace {
 constexpr int kSpins = 200;
 
 constinit thread_local const JobMutex* held = nullptr;
+constinit thread_local int thread_id = 0;  // 0: not asked for yet
+
+void AssertHoldsNone(const JobMutex* mutex) {
+  if (held != nullptr) [[unlikely]] {
+    internal::Die(held == mutex ? "JobMutex::Lock: job_mutex is not recursive, and this thread holds it"
+                                : "JobMutex::Lock: this thread holds the job_mutex of another JobCore");
+  }
+}
 
 }  // namespace
 
 void JobMutex::Lock() {
-  if (held != nullptr) [[unlikely]] {
-    internal::Die(held == this ? "JobMutex::Lock: job_mutex is not recursive, and this thread holds it"
-                               : "JobMutex::Lock: this thread holds the job_mutex of another JobCore");
-  }
+  AssertHoldsNone(this);
   // Relaxed is enough for waiters_: it only decides who goes first.
   if (waiters_.load(std::memory_order_relaxed) != 0 || !mutex_.try_lock()) [[unlikely]] {
     LockSlow();
   }
+  Locked();
+}
+
+bool JobMutex::TryLockFor(Nanoseconds limit) {
+  AssertHoldsNone(this);
+  const TimePoint end = SaturatingAdd(Clock::System().Now(), limit);
+  Nanoseconds pause = std::chrono::microseconds(1);
+  while (!mutex_.try_lock()) {
+    const TimePoint now = Clock::System().Now();
+    if (now >= end) return false;
+    std::this_thread::sleep_for(std::min(pause, end - now));
+    pause = std::min<Nanoseconds>(2 * pause, std::chrono::milliseconds(1));
+  }
+  Locked();
+  return true;
+}
+
+void JobMutex::Locked() {
   held = this;
+  if (thread_id == 0) [[unlikely]]
+    thread_id = gettid();
+  owner_.store(thread_id, std::memory_order_relaxed);
   if (retired_.load(std::memory_order_relaxed)) [[unlikely]] {
     internal::Die("JobMutex::Lock: its JobCore is being destroyed");
   }
@@ -48,6 +80,7 @@ void JobMutex::LockSlow() {
 void JobMutex::Unlock() {
   AssertHeld("JobMutex::Unlock");
   held = nullptr;
+  owner_.store(0, std::memory_order_relaxed);
   mutex_.unlock();
 }
 

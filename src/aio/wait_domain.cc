@@ -2,7 +2,10 @@
 
 #include "job-common/wait_domain.h"
 
+#include <algorithm>
+
 #include "aio/check.h"
+#include "job-common/aio_context.h"
 #include "job-common/sched_point.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -24,6 +27,7 @@ void WaitDomain::Kick() {
 void WaitDomain::Add(Waiter& waiter) {
   {
     const std::scoped_lock lock(mutex_);
+    waiter.id_ = next_id_++;
     waiter.prev_ = nullptr;
     waiter.next_ = first_;
     if (first_ != nullptr) first_->prev_ = &waiter;
@@ -41,6 +45,30 @@ void WaitDomain::Remove(Waiter& waiter) {
   (waiter.prev_ != nullptr ? waiter.prev_->next_ : first_) = waiter.next_;
   if (waiter.next_ != nullptr) waiter.next_->prev_ = waiter.prev_;
   waiters_.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+std::vector<ListedWait> WaitDomain::List() const {
+  internal::AssertNoJobMutexHeld("WaitDomain", "List");
+  std::vector<ListedWait> list;
+  {
+    const std::scoped_lock lock(mutex_);
+    for (const Waiter* waiter = first_; waiter != nullptr; waiter = waiter->next_) {
+      const WaitDescription& d = waiter->description_;
+      if (d.name.empty()) continue;
+      list.push_back({.id = waiter->id_,
+                      .kind = d.kind,
+                      .name = std::string(d.name),
+                      .since = d.since,
+                      .deadline = d.deadline,
+                      .watched = d.watched,
+                      .thread = d.thread,
+                      .home = d.home != nullptr ? d.home->name() : std::string(),
+                      .chain = d.chain,
+                      .callback = d.callback});
+    }
+  }
+  std::reverse(list.begin(), list.end());
+  return list;
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI

@@ -34,6 +34,7 @@ class JobOps::ParkAwaiter {
     job_.suspension_ = Job::Suspension::kPlain;
     SetStatus(job_, Parked(job_.status_));
     job_.word_.Park();
+    self.SuspendIn(kParked);
     return true;
   }
   Job& job_;
@@ -46,7 +47,7 @@ class JobOps::MoveAwaiter {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   void await_suspend(std::coroutine_handle<Promise> self) {
-    job_.suspended_ = CoHandle::Of(self);
+    job_.suspended_ = CoHandle::Of(self, "move to another context");
     job_.suspension_ = Job::Suspension::kMove;
     PostResume(job_);
   }
@@ -74,18 +75,18 @@ class JobOps::IdleAwaiter {
 
 Co<void> JobOps::Gate(Job& job, bool with_hooks) {
   if (with_hooks) {
-    job.in_hook_ = true;
+    job.in_hook_ = "Pause";
     co_await job.driver_->Pause(*job.face_);
-    job.in_hook_ = false;
+    job.in_hook_ = nullptr;
   }
   while (job.word_.must_halt()) {
     if (job.word_.move_requested()) co_await MoveAwaiter(job);
     co_await ParkAwaiter(job);
   }
   if (with_hooks) {
-    job.in_hook_ = true;
+    job.in_hook_ = "Resume";
     co_await job.driver_->Resume(*job.face_);
-    job.in_hook_ = false;
+    job.in_hook_ = nullptr;
   }
 }
 
@@ -138,6 +139,7 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
   job.suspension_ = how;
   job.wake_at_ = deadline;
   if (deadline == TimePoint::min()) {  // only to the end of the queue: the word stays running
+    self.SuspendIn(kNextTurn);
     PostResume(job);
     return true;
   }
@@ -152,7 +154,10 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
     }
     job.timer_->ArmAt(deadline);
   }
-  if (throttled ? job.word_.TryIdleThrottled(job.in_hook_) : job.word_.TryIdle(job.in_hook_)) return true;
+  if (throttled ? job.word_.TryIdleThrottled(job.in_hook_) : job.word_.TryIdle(job.in_hook_)) {
+    self.SuspendIn(throttled ? kThrottled : deadline == kNoDeadline ? kYield : kSleep);
+    return true;
+  }
   if (deadline != kNoDeadline) job.timer_->Disarm();
   job.suspension_ = Job::Suspension::kNone;
   return false;
@@ -182,8 +187,8 @@ void JobOps::ResumeSleeper(Job& job, bool timer_fired) {
 absl::Status JobOps::LeaveGate(Job& job) {
   if (!job.gate_.trivial() && job.gate_.done()) {
     Co<void> gate = std::move(job.gate_);
-    job.in_hook_ = false;  // a hook that threw has left it set
-    gate.Take();           // rethrows that into Run
+    job.in_hook_ = nullptr;  // a hook that threw has left it set
+    gate.Take();             // rethrows that into Run
   }
   if (job.word_.force_cancelled()) return absl::CancelledError(absl::StrCat("job '", job.id_, "' was cancelled"));
   return absl::OkStatus();

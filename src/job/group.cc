@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "aio/coroutine_internal.h"
 #include "job-common/job_txn.h"
 #include "job-driver/resource.h"
 #include "job/job_ops.h"
@@ -154,9 +155,16 @@ Co<absl::StatusOr<DrainedSection>> JobOps::DrainMembers(JobTxn& txn, const std::
 Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
   JobCore& core = txn->core_;
   std::vector<JobRef> members;  // newest first; fixed from here on
+  const CoRoot* const root = co_await internal::ThisRoot();
+  internal::Finaliser at{.root = root};  // what it is doing, for dumps
+  const auto enter = [&at](const char* hook, const Job* job) {
+    at.job.store(job, std::memory_order_relaxed);
+    at.hook.store(hook, std::memory_order_release);
+  };
   bool commit;
   {
     JobLock lock(core);
+    txn->finaliser_ = &at;
     for (auto member = txn->members_.rbegin(); member != txn->members_.rend(); ++member) members.emplace_back(**member);
     commit = !txn->aborting_;
   }
@@ -181,6 +189,7 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
   for (size_t i = 0; commit && i < members.size(); ++i) {
     Job& job = *members[i];
     absl::Status status;
+    enter("Prepare", &job);
     try {
       status = co_await job.driver_->Prepare();
     } catch (...) {
@@ -200,6 +209,7 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
   // Phase two: all Commit, or all Abort.
   for (const JobRef& job : members) {
     absl::Status status;
+    enter(commit ? "Commit" : "Abort", job.get());
     if (commit) {
       try {
         status = co_await job->driver_->Commit();
@@ -209,6 +219,7 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
     } else {
       co_await job->driver_->Abort();
     }
+    enter("Clean", job.get());
     co_await job->driver_->Clean();
 
     const bool last = &job == &members.back();
@@ -238,6 +249,7 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
   {
     JobLock lock(core);
     txn->phase_ = JobTxn::Phase::kDone;
+    txn->finaliser_ = nullptr;
     txn->members_.clear();
     replies.swap(txn->finalize_replies_);
     reason = txn->abort_reason_;

@@ -108,22 +108,6 @@ JobEvent& JobOps::AppendEvent(Job& job, TimePoint now) {
   return event;
 }
 
-std::string JobOps::WaitsFor(const Job& job) {
-  switch (job.word_.activity()) {
-    case JobWord::Activity::kNotStarted:
-      return "not started";
-    case JobWord::Activity::kRunning:
-      return "running";
-    case JobWord::Activity::kIdle:
-      return "idle";
-    case JobWord::Activity::kParked:
-      return "parked";
-    case JobWord::Activity::kDone:
-      break;
-  }
-  return "finished";
-}
-
 void JobOps::LeaveContext(Job& job) {
   VoidMove(job,
            absl::FailedPreconditionError(absl::StrCat("Job '", job.id_, "' finished first, before it could be moved")));
@@ -174,7 +158,15 @@ void JobOps::DeferResume(Job& job) {
 }
 
 // The coroutine chain's, per job.
-Nanoseconds JobOps::WaitingTime(const Job&) { return Nanoseconds(0); }
+Nanoseconds JobOps::WaitingTime(const Job& job, const JobTimes& times, TimePoint now) {
+  const CoRoot& run = job.run_root_;
+  Nanoseconds suspended = run.suspended_time();
+  // The one in progress; once Run has ended there is none.
+  if (run.suspended_in() != nullptr && job.word_.activity() != JobWord::Activity::kDone) {
+    suspended += std::max(now - run.since(), Nanoseconds(0));
+  }
+  return std::max(suspended - times.Parked() - times.throttled, Nanoseconds(0));
+}
 
 monitor::JobInfo JobOps::Info(const Job& job, TimePoint now) {
   const ProgressSnapshot progress = job.progress_.Get();
@@ -209,16 +201,22 @@ monitor::JobInfo JobOps::Info(const Job& job, TimePoint now) {
 
 std::vector<JobRef> JobOps::JobsAfter(const JobCore& core, uint64_t after, size_t max) {
   std::vector<JobRef> page;
+  VisitAfter(core, after, max, [&page](Job& job) { page.emplace_back(job); });
+  return page;
+}
+
+size_t JobOps::VisitAfter(const JobCore& core, uint64_t after, size_t max, absl::FunctionRef<void(Job&)> visit) {
+  size_t visited = 0;
   auto a = core.jobs_.upper_bound(after);
   auto b = core.internal_jobs_.upper_bound(after);
-  while (page.size() < max) {
+  for (; visited < max; ++visited) {
     const bool more_a = a != core.jobs_.end();
     const bool more_b = b != core.internal_jobs_.end();
     if (!more_a && !more_b) break;
     const bool take_a = more_a && (!more_b || a->first < b->first);
-    page.emplace_back(*(take_a ? a++ : b++)->second);
+    visit(*(take_a ? a++ : b++)->second);
   }
-  return page;
+  return visited;
 }
 
 Job* JobOps::FindById(JobCore& core, std::string_view id) {

@@ -171,4 +171,19 @@ void JobOps::NoteContext(JobCore& core, const std::shared_ptr<AioContext>& conte
   known.push_back(context);
 }
 
+std::vector<std::shared_ptr<AioContext>> JobOps::Contexts(const JobCore& core) {
+  std::vector<std::shared_ptr<AioContext>> contexts = {core.main_context_};
+  for (const std::weak_ptr<AioContext>& known : core.contexts_) {
+    if (std::shared_ptr<AioContext> context = known.lock()) contexts.push_back(std::move(context));
+  }
+  return contexts;
+}
+
+bool JobOps::TryLocked(JobCore& core, Nanoseconds limit, absl::FunctionRef<void()> body) {
+  if (!core.mutex_.TryLockFor(limit)) return false;
+  body();
+  core.UnlockAndPublish();
+  return true;
+}
+
 }  // namespace jobcore::inline JOBCORE_ABI

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -61,7 +62,8 @@ struct PendingVerbs {
     JobOptions options;  // of a change
     VerbReply reply;
   };
-  std::vector<Request> requests;  // not answered yet; the first one's hook may be in progress
+  std::vector<Request> requests;    // not answered yet; the first one's hook may be in progress
+  const CoRoot* serving = nullptr;  // while it is
 };
 
 // A job that has, or had, a speed limit.
@@ -84,6 +86,14 @@ struct Throttling {
       waited.fetch_add(now.time_since_epoch().count(), std::memory_order_relaxed);
     }
   }
+};
+
+// What the finaliser of a group is doing; in its frame. The root never changes, the rest is for any thread that
+// holds job_mutex.
+struct Finaliser {
+  const CoRoot* root;
+  std::atomic<const char*> hook{nullptr};  // that it is in; null: none
+  std::atomic<const Job*> job{nullptr};    // whose hook
 };
 
 }  // namespace internal
@@ -109,8 +119,6 @@ class JobOps {
   static void SetStatus(Job& job, JobStatus to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // The next event of the ring, of this job as it is now. Not for internal jobs, which have none.
   static JobEvent& AppendEvent(Job& job, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  // What a job whose Run has not ended is at.
-  static std::string WaitsFor(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // The job's Run has ended, or never will begin: it is out of its context, and of its group's count.
   static void LeaveContext(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // -> NULL: gone from the registry.
@@ -142,7 +150,8 @@ class JobOps {
   static void VoidReasons(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // JobTimes::throttled (throttle.cc) and ::waiting (job.cc), up to now.
   static Nanoseconds ThrottledTime(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static Nanoseconds WaitingTime(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static Nanoseconds WaitingTime(const Job& job, const JobTimes& times, TimePoint now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   // --- History (history.cc) ---
   // Makes the record of a job that has just concluded.
@@ -233,7 +242,9 @@ class JobOps {
   static const JobCore::Registry& Jobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
     return core.jobs_;
   }
-  // Up to `max` jobs, internal ones included, with numbers above `after`, in order.
+  // Up to `max` jobs, internal ones included, with numbers above `after`, in order: their number.
+  static size_t VisitAfter(const JobCore& core, uint64_t after, size_t max, absl::FunctionRef<void(Job&)> visit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static std::vector<JobRef> JobsAfter(const JobCore& core, uint64_t after, size_t max)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static Job* FindById(JobCore& core, std::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -265,6 +276,30 @@ class JobOps {
   static EventPage ReadEvents(JobCore& core, EventCursor& cursor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void NoteChange(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { core.changed_ = true; }
 
+  // --- What jobs wait for (wait_dump.cc) ---
+  // In one phrase: "I/O read for 3.2 s", "running code for 1.2 s in callback 'job'", "parked by user for 12 ms".
+  static std::string WaitsFor(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // "job 'a'", or "job #7" for an internal one.
+  static std::string NameOf(const Job& job);
+  // Of a wait for the end of a job: how dumps recognise it.
+  static std::string WaitName(const Job& job);
+  // Who has to do something before the job goes on.
+  static std::vector<std::string> HeldBy(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // The chains of coroutines that the job is carried on by: `part` names each, "" its Run.
+  static void ForEachChain(const Job& job, absl::FunctionRef<void(std::string_view part, const CoRoot& chain)> visit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // The chain is suspended in something that should end by itself.
+  static bool IsWatched(const CoRoot& chain);
+  // The main context and all others that jobs of this core have lived in.
+  static std::vector<std::shared_ptr<AioContext>> Contexts(const JobCore& core)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Calls `body` with the mutex held; false if it has not been had within `limit`.
+  static bool TryLocked(JobCore& core, Nanoseconds limit, absl::FunctionRef<void()> body) JOBCORE_EXCLUDES(job_mutex);
+  // Calls `visit` for every job, a page per critical section, without holding references: a reader that others
+  // must not notice. False if the mutex was not to be had.
+  static bool TryVisitAll(JobCore& core, Nanoseconds limit, absl::FunctionRef<void(const Job&)> visit)
+      JOBCORE_EXCLUDES(job_mutex);
+
  private:
   static internal::JobAccount& Account(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
@@ -273,6 +308,13 @@ class JobOps {
   class MoveAwaiter;
   class ThrottleAwaiter;
   struct FinaliserItem;
+
+  // What the job's own suspensions are called. Nothing but the job's user ends them, and nothing is wrong if they last.
+  static constexpr char kYield[] = "yield";
+  static constexpr char kSleep[] = "sleep";
+  static constexpr char kParked[] = "parked";
+  static constexpr char kNextTurn[] = "next turn";  // of its loop
+  static constexpr char kThrottled[] = "its speed limit";
 
   static void GoTo(Job& job, AioContext& target) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void CarryOutMove(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -301,6 +343,8 @@ class JobOps {
   static Co<absl::StatusOr<DrainedSection>> DrainMembers(JobTxn& txn, const std::vector<JobRef>& members)
       JOBCORE_EXCLUDES(job_mutex);
   static Co<void> Finalise(std::shared_ptr<JobTxn> txn) JOBCORE_EXCLUDES(job_mutex);
+  static std::string RunWaitsFor(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static std::string GroupWaitsFor(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 };
 
 // The exception being handled, as a Status that says that it came from `where`.

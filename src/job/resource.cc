@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "aio/coroutine_internal.h"
 #include "job-common/aio_wait.h"
 #include "job-common/job_core.h"
 #include "job/job_ops.h"
@@ -19,18 +20,6 @@ namespace jobcore::inline JOBCORE_ABI {
 namespace {
 
 std::atomic<uint64_t> next_resource{1};  // only for an order: nobody reads anything by it
-
-// The chain that the awaiting coroutine belongs to.
-struct ThisChain {
-  CoRoot* root = nullptr;
-  bool await_ready() const noexcept { return false; }
-  template <typename Promise>
-  bool await_suspend(std::coroutine_handle<Promise> self) noexcept {
-    root = CoHandle::Of(self).root;
-    return false;
-  }
-  CoRoot* await_resume() const noexcept { return root; }
-};
 
 }  // namespace
 
@@ -93,6 +82,7 @@ bool ResourceOps::Park(Resource::AdmitAwaiter& request) {
   JobLock lock(resource.core_);
   if (!MayEnter(resource, request.parent_)) {
     request.parked_ = true;
+    request.waiter_.SuspendIn("admission to a drained resource");
     resource.parked_.push_back(&request);
     JobOps::NoteContext(resource.core_, request.context_);
     return true;
@@ -102,6 +92,7 @@ bool ResourceOps::Park(Resource::AdmitAwaiter& request) {
   if (resource.resuming_ == 0) return false;
   // Behind those of the same context that were parked, and have not gone on yet.
   ++resource.resuming_;
+  request.waiter_.SuspendIn("admission behind others");
   JobOps::Defer(resource.core_, request.context_, request);
   return true;
 }
@@ -272,7 +263,7 @@ absl::Status ResourceOps::WhyNot(const internal::Section& section, const absl::S
 Co<absl::StatusOr<DrainedSection>> ResourceOps::Open(std::unique_ptr<internal::Section> section, TimePoint deadline,
                                                      absl::AnyInvocable<bool()> give_up) {
   internal::Section& s = *section;
-  CoRoot* const chain = co_await ThisChain();
+  const CoRoot* const chain = co_await internal::ThisRoot();
   if (const Job* job = JobOps::JobOf(*chain); job != nullptr && !job->resources_.empty()) {
     co_return absl::FailedPreconditionError(absl::StrCat(
         "section '", s.name, "' opened by the Run of job '", job->id(),

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "aio/coroutine_internal.h"
 #include "job/job_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -103,7 +104,11 @@ void JobOps::RunReturned(CoRoot& root) {
   job.run_.Reset();  // the frame goes before anybody can see that the job has finished
   job.gate_.Reset();
   job.run_returned_ = true;
-  if (!job.serving_) FinishRun(job);
+  if (!job.serving_) {
+    FinishRun(job);
+  } else {
+    root.SuspendIn("end of the hook that answers a request");
+  }
 }
 
 void JobOps::FinishRun(Job& job) {
@@ -192,6 +197,7 @@ Co<absl::Status> JobDriver::Change(JobContext& job, const JobOptions&) {
 // Serves what has been asked, first come, first served, until there is nothing more or Run has ended. In the
 // job's context, beside Run.
 Co<void> JobOps::ServeRequests(JobRef job) {
+  const CoRoot* const root = co_await internal::ThisRoot();
   while (!job->run_returned_) {
     JobVerb verb;
     JobOptions options;
@@ -203,6 +209,7 @@ Co<void> JobOps::ServeRequests(JobRef job) {
       verb = pending.requests.front().verb;  // stays there while its hook runs: it has been asked for
       options = std::move(pending.requests.front().options);
       accepted = pending.complete_accepted;
+      pending.serving = root;
     }
     absl::Status status;
     try {
@@ -232,6 +239,7 @@ Co<void> JobOps::ServeRequests(JobRef job) {
   {
     JobLock lock(job->core_);
     job->serving_ = false;
+    job->pending_->serving = nullptr;
     finished = job->run_returned_;
     if (!finished) RetryMove(*job);  // from here on it may be elsewhere
   }

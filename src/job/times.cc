@@ -76,7 +76,7 @@ JobTimes JobOps::Times(const Job& job, TimePoint now) {
   }
   if (job.status_ != JobStatus::kNull) times.in_status[static_cast<size_t>(job.status_)] += now - job.status_since_;
   times.throttled = ThrottledTime(job);
-  times.waiting = WaitingTime(job);
+  times.waiting = WaitingTime(job, times, now);
   return times;
 }
 

@@ -30,7 +30,7 @@ absl::StatusOr<JobOutcome> ResultOf(const JobRef& job, const absl::Status& waite
       absl::StrCat("Job '", job->id(), "' is pending and waits for its group to be finalized; finalize it first"));
 }
 
-std::string WaitName(const JobRef& job) { return absl::StrCat("wait for job '", job->id(), "'"); }
+std::string WaitName(const JobRef& job) { return JobOps::WaitName(*job); }
 
 // Calls `visit` for jobs, oldest first, a page per critical section, until it returns false.
 void ForEachJob(JobCore& core, absl::FunctionRef<bool(const JobRef&)> visit) JOBCORE_EXCLUDES(job_mutex) {

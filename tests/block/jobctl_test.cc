@@ -29,6 +29,7 @@ using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 std::string JobctlPath() {
@@ -139,6 +140,7 @@ TEST_F(JobctlTest, BadInputIsRefusedBeforeAnythingIsWritten) {
       {{"--chunk", "1", a_, to_a_}, "--chunk: Value 1 not in range"},
       {{"--chunk", "many", a_, to_a_}, "--chunk"},
       {{"--iothreads", "0", a_, to_a_}, "--iothreads: Value 0 not in range"},
+      {{"--watchdog", "0", a_, to_a_}, "--watchdog: Value 0 not in range"},
       {{"--finalize", "perhaps", a_, to_a_}, "perhaps not in"},
       {{"--frobnicate", a_, to_a_}, "--frobnicate"},
   };
@@ -253,6 +255,19 @@ TEST_F(JobctlTest, SecondSignalLeavesNothingEither) {
     EXPECT_EQ(child.Wait(), 130);
     ExpectNoTrace();
   }
+}
+
+TEST_F(JobctlTest, SigUsr1SaysWhatEveryJobWaitsForAndDisturbsNothing) {
+  ChildProcess child(Command({"--watchdog", "100", "--finalize", "manual", a_, to_a_}));
+  ASSERT_TRUE(child.ReadUntil("finalize"));
+  child.Kill(SIGUSR1);
+  child.Send("y\n");
+  EXPECT_EQ(child.Wait(), 0);
+  EXPECT_THAT(child.err(), HasSubstr("loops\n  main  in callback 'signals', polled "));
+  EXPECT_THAT(child.err(), HasSubstr(", home of 'main'  the backups  "));
+  EXPECT_THAT(child.err(), HasSubstr("jobs\n  'to-a'  pending  its group to be finalized, on request\n"));
+  EXPECT_THAT(child.err(), Not(HasSubstr("watchdog")));
+  ExpectCopied(to_a_, a_);
 }
 
 TEST_F(JobctlTest, GoesOnWhenNobodyReadsItsOutput) {

@@ -401,6 +401,14 @@ void Monitor::Observe(Visit& v) {
 void Monitor::Query(Visit& v) {
   heart_.Beat("query");
   Count(Totals().queries);
+  if (rng_.OneIn(4)) {
+    const monitor::WaitDump dump = monitor::DumpWaits(v.core);
+    STRESS_CHECK(!ToString(dump).empty() && !dump.loops.empty(), "an empty dump");
+    for (size_t i = 1; i < dump.jobs.size(); ++i) {
+      STRESS_CHECK(dump.jobs[i - 1].number < dump.jobs[i].number, "jobs out of order");
+    }
+    return;
+  }
   std::vector<monitor::JobInfo> infos;
   if (rng_.OneIn(2)) {
     infos = monitor::SnapshotJobs(v.core);

@@ -41,6 +41,13 @@ World::World(std::string name, JobCore::MainLoop main_loop, Rng& rng, int fd)
   AioContext& context = rng.OneIn(2) ? core_->main_context() : threads_[0]->context();
   observer_ = std::make_unique<monitor::EventObserver>(
       *core_, context, [this](const EventPage& page) { checker_.Consume(page); }, EventCursor());
+  // Looks far more often than one would, to meet everything in the middle.
+  constexpr std::chrono::seconds kStuck(20);
+  monitor::Watchdog::Options watch;
+  watch.callback = monitor::Watchdog::ToStderr();
+  watch.wait_limit = watch.overdue_limit = watch.loop_limit = kStuck;
+  watch.interval = rng.Micros(200, 20'000);
+  watchdog_ = std::make_unique<monitor::Watchdog>(*core_, std::move(watch));
 }
 
 void World::Finish() {
@@ -54,6 +61,7 @@ void World::Finish() {
   }
   EndEvents();
   if (threads_end_first_) threads_.clear();
+  watchdog_.reset();
   core_.reset();
   threads_.clear();
 
@@ -164,12 +172,7 @@ void World::Dump() {
   }
   mutex_.unlock();
   if (core_ == nullptr) return;
-  for (const monitor::JobInfo& info : monitor::SnapshotJobs(*core_)) {
-    std::fprintf(stderr, "    job %llu '%s' group %llu: %s%s, %zu pause reasons\n",
-                 static_cast<unsigned long long>(info.number), info.id.c_str(),
-                 static_cast<unsigned long long>(info.group), std::string(JobStatusName(info.status)).c_str(),
-                 info.cancelling ? ", cancelling" : "", info.pause_reasons.size());
-  }
+  std::fputs(ToString(monitor::DumpWaits(*core_)).c_str(), stderr);
 }
 
 // --- Hub ---

@@ -18,6 +18,7 @@
 #include "job-common/verb_reply.h"
 #include "job-monitor/event_observer.h"
 #include "job-monitor/job_wait.h"
+#include "job-monitor/watchdog.h"
 #include "stress/stress_checker.h"
 #include "stress/stress_driver.h"
 #include "stress/stress_util.h"
@@ -77,6 +78,7 @@ class World {
 
   EventChecker checker_{true};  // the observer's context, then the owner
   std::unique_ptr<monitor::EventObserver> observer_;
+  std::unique_ptr<monitor::Watchdog> watchdog_;  // prints what is stuck; the other one aborts
 
   std::mutex mutex_;  // a leaf; guards:
   std::vector<KnownJob> known_;

@@ -291,11 +291,20 @@ TestWorld::TestWorld(Options options) : own_thread_(options.own_thread) {
   core_options.history_count = options.history_count;
   core_options.history_age = options.history_age;
   core_ = std::make_unique<JobCore>(std::move(core_options));
+
+  // Long before Patience runs out, and much longer than anything takes.
+  constexpr std::chrono::seconds kStuck(5);
+  monitor::Watchdog::Options watch;
+  watch.callback = monitor::Watchdog::ToStderr();
+  watch.wait_limit = watch.overdue_limit = watch.loop_limit = kStuck;
+  watch.interval = std::chrono::seconds(1);
+  watchdog_ = std::make_unique<monitor::Watchdog>(*core_, std::move(watch));
 }
 
 TestWorld::~TestWorld() {
   CheckEvents();
   for (const auto& gate : gates_) gate->Open();
+  watchdog_.reset();
   core_.reset();
   io_threads_.clear();
   log_.CheckProtocol();

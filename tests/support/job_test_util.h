@@ -43,6 +43,7 @@
 #include "job-monitor/job_monitor.h"
 #include "job-monitor/job_query.h"
 #include "job-monitor/job_wait.h"
+#include "job-monitor/watchdog.h"
 #include "support/virtual_time.h"
 
 namespace jobcore {
@@ -258,6 +259,7 @@ class TestWorld {
   std::vector<std::unique_ptr<Gate>> gates_;
   std::vector<std::unique_ptr<IOThread>> io_threads_;
   std::unique_ptr<JobCore> core_;
+  std::unique_ptr<monitor::Watchdog> watchdog_;  // prints what is stuck; fails nothing
   EventCursor cursor_;
 };
 

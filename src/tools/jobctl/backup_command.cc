@@ -24,6 +24,8 @@
 #include "job-monitor/job_monitor.h"
 #include "job-monitor/job_query.h"
 #include "job-monitor/job_wait.h"
+#include "job-monitor/wait_dump.h"
+#include "job-monitor/watchdog.h"
 #include "tools/jobctl/line_reader.h"
 #include "tools/jobctl/pairs.h"
 #include "tools/jobctl/reporter.h"
@@ -54,6 +56,7 @@ class Session {
  private:
   bool MakeDrivers();
   absl::Status CreateJobs();
+  void StartWatchdog();
   void StartJobs();
   int Summarize();
 
@@ -91,6 +94,7 @@ class Session {
   std::optional<monitor::EventObserver> observer_;
   std::optional<SignalWatch> signals_;
   std::optional<LineReader> answer_;
+  std::optional<monitor::Watchdog> watchdog_;
   std::unique_ptr<Keys> keys_;
   AioTimer ticker_{core_.main_context(), "progress", [this] { OnTick(); }};
 };
@@ -113,11 +117,13 @@ int Session::Run(std::vector<Pair> pairs) {
     Complain(s.message());
     return kExitFailed;  // ~JobCore ends the jobs that were made
   }
+  if (command_.watchdog_seconds > 0) StartWatchdog();
   StartJobs();
   ticker_.ArmAt(core_.main_context().clock().Now() + reporter_->interval());
 
   // All the rest happens in callbacks while this waits.
-  const absl::Status waited = AioWaitWhileUnlocked(core_, [this] { return !Finished(); }, {.name = "the backups"});
+  const absl::Status waited =
+      AioWaitWhileUnlocked(core_, [this] { return !Finished(); }, {.name = "the backups", .watched = false});
   if (!waited.ok()) Complain(waited.message());
   return Summarize();
 }
@@ -157,6 +163,16 @@ absl::Status Session::CreateJobs() {
     jobs_.push_back(*std::move(job));
   }
   return group.Seal();
+}
+
+void Session::StartWatchdog() {
+  monitor::Watchdog::Options options;
+  options.callback = monitor::Watchdog::ToStderr();
+  options.wait_limit =
+      std::chrono::duration_cast<Nanoseconds>(std::chrono::duration<double>(command_.watchdog_seconds));
+  options.overdue_limit = options.loop_limit = options.wait_limit;
+  options.interval = std::min(options.interval, options.wait_limit / 4);
+  watchdog_.emplace(core_, std::move(options));
 }
 
 void Session::StartJobs() {
@@ -265,6 +281,12 @@ void Session::FinalizeAll() {
 }
 
 void Session::OnSignal(int signal) {
+  if (signal == SIGUSR1) {
+    const std::string dump = ToString(monitor::DumpWaits(core_));
+    if (keys_ != nullptr) std::fputs("\r\x1b[J", stderr);  // below what has been painted
+    std::fputs(dump.c_str(), stderr);
+    return;
+  }
   if (signal == SIGCONT) {
     if (keys_ != nullptr) keys_->Continue();
     return;

@@ -25,6 +25,7 @@ struct BackupCommand {
   bool ask_to_finalize = false;
   bool force = false;
   bool json = false;
+  double watchdog_seconds = 0;  // zero: none
   int io_threads = 1;
   int in_flight = jobcore::BackupOptions().in_flight;
   size_t chunk_bytes = jobcore::BackupOptions().chunk_bytes;

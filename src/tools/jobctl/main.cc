@@ -28,6 +28,7 @@ With --finalize manual, jobctl asks on standard input when all is copied. Anythi
 
 The first SIGINT, SIGTERM or SIGHUP cancels the jobs and waits until they have cleaned up. The
 second one exits at once: it removes the hidden files, but does not wait for requests that hang.
+SIGUSR1 prints what every job waits for on standard error.
 
 Exit status: 0 all done; 1 something failed; 2 bad input, nothing was written; 130 cancelled.)";
 
@@ -57,6 +58,11 @@ void AddBackup(CLI::App& app, jobctl::BackupCommand& command) {
       ->check(CLI::Range(Options::kMinChunkBytes, Options::kMaxChunkBytes).description(""))
       ->type_name("SIZE")
       ->default_str("256k");
+  backup
+      ->add_option("--watchdog", command.watchdog_seconds,
+                   "Say what hangs on standard error, when something has for so long")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.1, 1e6).description(""));
   backup->add_flag("--json", command.json, "One JSON object per line instead of text");
 }
 

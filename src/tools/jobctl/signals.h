@@ -14,7 +14,7 @@
 
 namespace jobctl {
 
-// Blocks SIGINT, SIGTERM, SIGHUP and SIGCONT, for this thread and those it makes from now on; ignores SIGPIPE and
+// Blocks SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGCONT, for this thread and those it makes from now on; ignores SIGPIPE and
 // SIGXFSZ, so that they show as errors of the write that meets them instead of killing us.
 void BlockSignals();
 
