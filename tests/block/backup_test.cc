@@ -116,6 +116,12 @@ class BackupTest : public ::testing::Test {
   BackupOptions Options(IoEngine& engine, int in_flight = 2) {
     return {.source = source_, .target = target_, .in_flight = in_flight, .chunk_bytes = kChunk, .engine = &engine};
   }
+  // Reads and writes only, for tests that count them or let them fail.
+  BackupOptions ReadsAndWrites(IoEngine& engine, int in_flight = 2) {
+    BackupOptions options = Options(engine, in_flight);
+    options.copy_offload = false;
+    return options;
+  }
   // Nothing but the source is left.
   void ExpectNoTrace() { EXPECT_THAT(dir_.Names(), ElementsAre("source")); }
 
@@ -180,7 +186,7 @@ TEST_F(BackupTest, ProgressCountsBytesOfDataOnly) {
   ManualEngine engine;
   engine.Hold();
   World world;
-  JobRef job = world.Start("job", Options(engine, 1));
+  JobRef job = world.Start("job", ReadsAndWrites(engine, 1));
   engine.AwaitQueued(1);
   EXPECT_EQ(job->progress().Get().current, 0u);
   EXPECT_EQ(job->progress().Get().total, 3 * kChunk);
@@ -344,7 +350,9 @@ TEST_F(BackupTest, GroupAppearsTogetherOrNotAtAll) {
     std::vector<JobRef> jobs;
     for (int i = 0; i < 3; ++i) {
       BackupOptions options = Options(*good);
-      if (i == 1) options.engine = &bad;
+      if (i == 1) {
+        options = ReadsAndWrites(bad);
+      }
       options.target = dir_.Path(absl::StrCat("target", i));
       jobs.push_back(world.Create(absl::StrCat("job", i), options, &group));
     }
@@ -389,7 +397,7 @@ TEST_F(BackupTest, PausedJobDoesNoIo) {
   ManualEngine engine;
   engine.Hold();
   World world;
-  JobRef job = world.Start("job", Options(engine, /*in_flight=*/2));
+  JobRef job = world.Start("job", ReadsAndWrites(engine, /*in_flight=*/2));
   engine.AwaitQueued(2);  // reads
   {
     JobLock lock(world.core());
@@ -421,7 +429,7 @@ TEST_F(BackupTest, CancelInTheMiddleAwaitsWhatIsInFlightAndLeavesNothing) {
     SCOPED_TRACE(paused);
     ManualEngine engine;
     engine.Hold();
-    JobRef job = world.Start("job", Options(engine, 2));
+    JobRef job = world.Start("job", ReadsAndWrites(engine, 2));
     engine.AwaitQueued(2);
     if (paused) {
       {
@@ -474,7 +482,7 @@ TEST_F(BackupTest, FailedRequestIsNamedAndEndsTheJobWithoutTrace) {
       SCOPED_TRACE(c.message[0]);
       ManualEngine engine(
           [&](const IoRequest& request) { return request.op == c.op && request.offset == c.offset ? c.error : 0; });
-      ExpectFailed(world.Run(Options(engine, in_flight)), c.message);
+      ExpectFailed(world.Run(ReadsAndWrites(engine, in_flight)), c.message);
       EXPECT_EQ(engine.queued(), 0u);
       ExpectNoTrace();
     }
@@ -486,7 +494,7 @@ TEST_F(BackupTest, NoRequestIsMadeAfterTheFirstFailure) {
   ManualEngine engine([](const IoRequest& request) { return request.op == Op::kRead ? EIO : 0; });
   World world;
   engine.Hold();
-  JobRef job = world.Start("job", Options(engine, 3));
+  JobRef job = world.Start("job", ReadsAndWrites(engine, 3));
   engine.AwaitQueued(3);
   engine.Release();
   ExpectFailed(world.Outcome(job), {"cannot read"});
@@ -498,7 +506,7 @@ TEST_F(BackupTest, SourceThatShrinksFailsTheJob) {
   ManualEngine engine;
   engine.Hold();
   World world;
-  JobRef job = world.Start("job", Options(engine, 2));
+  JobRef job = world.Start("job", ReadsAndWrites(engine, 2));
   engine.AwaitQueued(2);
   ASSERT_EQ(truncate(source_.c_str(), kChunk + 10), 0);
   engine.Step();  // so that these two come before all others
@@ -513,7 +521,7 @@ TEST_F(BackupTest, SourceThatGrowsFailsTheJob) {
   ManualEngine engine;
   engine.Hold();
   World world;
-  JobRef job = world.Start("job", Options(engine, 2));
+  JobRef job = world.Start("job", ReadsAndWrites(engine, 2));
   engine.AwaitQueued(2);
   std::ofstream(source_, std::ios::app) << "more";
   engine.Release();
@@ -529,7 +537,7 @@ TEST_F(BackupTest, SourceThatIsModifiedFailsTheJob) {
   ManualEngine engine;
   engine.Hold();
   World world;
-  JobRef job = world.Start("job", Options(engine, 2));
+  JobRef job = world.Start("job", ReadsAndWrites(engine, 2));
   engine.AwaitQueued(2);
   WriteSparseFile(dir_.Path("other"), 0, {});  // what is modified elsewhere does not matter
   unlink(dir_.Path("other").c_str());

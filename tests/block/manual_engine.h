@@ -95,6 +95,15 @@ class ManualEngine final : public jobcore::IoEngine {
         case Op::kDataSync:
           n = fdatasync(request.fd);
           break;
+        case Op::kFileSync:
+          n = fsync(request.fd);
+          break;
+        case Op::kCopyRange: {
+          auto from = offset;
+          auto to = static_cast<off_t>(request.to_offset);
+          n = copy_file_range(request.fd, &from, request.to_fd, &to, request.size, 0);
+          break;
+        }
       }
       if (n < 0) {
         result.error = errno;
