@@ -475,10 +475,14 @@ TEST(IoEngineDeathTest, DestroyingAThreadPoolWithRequestsInFlightDies) {
         const AioHome home(*context);
         auto engine = IoEngine::ThreadPool(1);
         File file;
-        // One worker, many requests: some are still queued.
+        if (ftruncate(file.fd(), 16 << 20) != 0) _exit(1);
+        std::string in(16 << 20, '\0');
+        // One worker and a second's work: it is not done when the engine goes.
         TaskScope tasks;
-        for (int i = 0; i < 1000; ++i) {
-          tasks.Spawn([](IoEngine& e, int fd) -> Co<void> { co_await DataSync(e, fd); }(*engine, file.fd()));
+        for (int i = 0; i < 300; ++i) {
+          tasks.Spawn([](IoEngine& e, int fd, std::string& buffer) -> Co<void> {
+            co_await Read(e, fd, 0, Bytes(buffer));
+          }(*engine, file.fd(), in));
         }
         engine.reset();
       },
