@@ -27,6 +27,9 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/jobcoreConfig.cmake
 # Relocatable: the paths are relative to the .pc file.
 file(RELATIVE_PATH JOBCORE_PC_PREFIX /usr/${CMAKE_INSTALL_LIBDIR}/pkgconfig /usr)
 list(TRANSFORM JOBCORE_ABSL_LIBS PREPEND absl_ OUTPUT_VARIABLE JOBCORE_PC_REQUIRES)
+if(JOBCORE_NEEDS_LIBURING)
+  list(APPEND JOBCORE_PC_REQUIRES liburing)
+endif()
 list(JOIN JOBCORE_PC_REQUIRES " " JOBCORE_PC_REQUIRES)
 configure_file(${CMAKE_CURRENT_LIST_DIR}/jobcore.pc.in jobcore.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/jobcore.pc

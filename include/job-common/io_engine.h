@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// IoEngine: asynchronous file I/O for coroutines. One of the seams: a thread pool in production, a simulated
-// disk in tests.
+// IoEngine: asynchronous file I/O for coroutines. One of the seams: io_uring or a thread pool in production, a
+// simulated disk in tests.
 //
 //   IoResult r = co_await Read(engine, fd, offset, buffer);
 //   if (r.error != 0) ...
@@ -14,6 +14,7 @@
 #include <memory>
 #include <span>
 
+#include "absl/status/statusor.h"
 #include "job-common/aio_context.h"
 #include "job-common/coroutine.h"
 #include "job-common/fwd.h"
@@ -22,25 +23,45 @@ namespace jobcore::inline JOBCORE_ABI {
 
 struct IoResult {
   size_t bytes = 0;  // transferred; fewer than asked for means end of file
-  int error = 0;     // errno, or 0
+  int error = 0;     // errno, or 0; what `bytes` counts was transferred before it
 };
 
 // One operation in flight. Owned by the awaiting coroutine's frame; the engine has it from Submit to Complete.
 class IoRequest : private WorkItem {
  public:
-  enum class Op { kRead, kWrite, kDataSync };
+  enum class Op { kRead, kWrite, kDataSync, kFileSync, kCopyRange };
   // What dumps show a coroutine to be suspended in.
   static constexpr const char* OpName(Op op) {
-    return op == Op::kRead ? "I/O read" : op == Op::kWrite ? "I/O write" : "I/O data sync";
+    constexpr const char* kNames[] = {"I/O read", "I/O write", "I/O data sync", "I/O file sync", "I/O copy"};
+    return kNames[static_cast<int>(op)];
   }
 
   IoRequest(IoEngine& engine, Op op, int fd, uint64_t offset, std::span<std::byte> buffer)
-      : WorkItem("I/O completion", &Resume), op(op), fd(fd), offset(offset), buffer(buffer), engine_(engine) {}
+      : WorkItem("I/O completion", &Resume),
+        op(op),
+        fd(fd),
+        offset(offset),
+        buffer(buffer),
+        size(buffer.size()),
+        engine_(engine) {}
+  // kCopyRange
+  IoRequest(IoEngine& engine, int from_fd, uint64_t from_offset, int to_fd, uint64_t to_offset, size_t bytes)
+      : WorkItem("I/O completion", &Resume),
+        op(Op::kCopyRange),
+        fd(from_fd),
+        offset(from_offset),
+        size(bytes),
+        to_fd(to_fd),
+        to_offset(to_offset),
+        engine_(engine) {}
 
   const Op op;
   const int fd;
-  const uint64_t offset;              // bytes
-  const std::span<std::byte> buffer;  // kWrite only reads it
+  const uint64_t offset;                   // bytes
+  const std::span<std::byte> buffer = {};  // kWrite only reads it
+  const size_t size;                       // bytes to transfer; the buffer's, if there is one
+  const int to_fd = -1;                    // kCopyRange: where to
+  const uint64_t to_offset = 0;
 
   // The engine, any thread, once per Submit: resumes the coroutine in its own context. The request is gone
   // when this returns.
@@ -69,14 +90,24 @@ class IoEngine {
  public:
   virtual ~IoEngine() = default;  // no request may be in flight
 
-  // Any thread. Reads and writes are repeated until the whole buffer is done, the end of the file, or an error.
+  // Any thread. Reads, writes and copies are repeated until all bytes are done, the end of the file, or an error.
   virtual void Submit(IoRequest& request) = 0;
 
-  // `threads` >= 1 worker threads; requests queue without bound.
+  // `threads` >= 1 worker threads; requests queue without bound. Works everywhere.
   static std::unique_ptr<IoEngine> ThreadPool(int threads);
+
+  // io_uring: one thread keeps as many requests in the kernel as its ring has room for; further ones queue without
+  // bound. What io_uring cannot do, such as CopyRange, is done by `helpers` >= 1 threads, started at first use.
+  //   Unimplemented      the library was built without liburing, or the kernel is too old (before 5.6)
+  //   PermissionDenied   io_uring is forbidden here, as in many containers
+  //   other              as io_uring_setup(2) fails
+  static absl::StatusOr<std::unique_ptr<IoEngine>> Uring(int helpers);
+
+  // Uring(threads), or ThreadPool(threads) where that fails.
+  static std::unique_ptr<IoEngine> Best(int threads);
 };
 
-// Awaitables. `fd` and the buffer must stay valid until the await is over; nothing cancels one.
+// Awaitables. Descriptors and the buffer must stay valid until the await is over; nothing cancels one.
 inline IoRequest Read(IoEngine& engine, int fd, uint64_t offset, std::span<std::byte> buffer) {
   return IoRequest(engine, IoRequest::Op::kRead, fd, offset, buffer);
 }
@@ -85,6 +116,14 @@ inline IoRequest Write(IoEngine& engine, int fd, uint64_t offset, std::span<cons
 }
 // fdatasync.
 inline IoRequest DataSync(IoEngine& engine, int fd) { return IoRequest(engine, IoRequest::Op::kDataSync, fd, 0, {}); }
+// fsync; of a directory, too.
+inline IoRequest FileSync(IoEngine& engine, int fd) { return IoRequest(engine, IoRequest::Op::kFileSync, fd, 0, {}); }
+// copy_file_range: the kernel, or the file server, copies; file systems with shared extents share them. Not possible
+// between all files: EXDEV, EINVAL, EOPNOTSUPP and others come as they are, and the caller reads and writes instead.
+inline IoRequest CopyRange(IoEngine& engine, int from_fd, uint64_t from_offset, int to_fd, uint64_t to_offset,
+                           size_t bytes) {
+  return IoRequest(engine, from_fd, from_offset, to_fd, to_offset, bytes);
+}
 
 }  // namespace jobcore::inline JOBCORE_ABI
 

@@ -65,7 +65,8 @@ class Backup final : public JobDriver {
 
   absl::Status Begin(JobContext& job) JOBCORE_EXCLUDES(job_mutex);
   Co<absl::Status> CopyAll(JobContext& job);
-  Co<void> CopyChunk(JobContext& job, Extent chunk, Buffer buffer);
+  Co<void> CopyChunk(JobContext& job, Extent chunk);
+  Co<void> ReadAndWrite(JobContext& job, Extent chunk);
   absl::Status CheckSourceUnchanged() const;
   absl::Status WalkError(const DataExtents& extents) const;
   Buffer TakeBuffer();
@@ -79,7 +80,8 @@ class Backup final : public JobDriver {
   TargetFile target_;
 
   // Only touched in the job's context, while Run goes on.
-  struct stat source_stat_ = {};  // as of the start of Run
+  struct stat source_stat_ = {};          // as of the start of Run
+  bool offload_ = options_.copy_offload;  // until it turns out that the kernel cannot copy between these files
   TaskScope requests_;
   std::vector<Buffer> free_buffers_;
   absl::Status error_;  // the first one of a request
@@ -137,14 +139,29 @@ Co<absl::Status> Backup::CopyAll(JobContext& job) {
       // Last before the next request: what came while we waited counts.
       if (absl::Status s = co_await job.PausePoint(); !s.ok()) co_return s;
       if (!error_.ok()) co_return error_;
-      requests_.Spawn(CopyChunk(job, chunk, TakeBuffer()));
+      requests_.Spawn(CopyChunk(job, chunk));
     }
   }
   if (extents.error() != 0) co_return WalkError(extents);
   co_return absl::OkStatus();
 }
 
-Co<void> Backup::CopyChunk(JobContext& job, Extent chunk, Buffer buffer) {
+Co<void> Backup::CopyChunk(JobContext& job, Extent chunk) {
+  if (offload_) {
+    const IoResult io =
+        co_await CopyRange(engine_, source_.get(), chunk.offset, target_.fd(), chunk.offset, chunk.length);
+    job.progress().Advance(io.bytes);
+    chunk.offset += io.bytes;
+    chunk.length -= io.bytes;
+    // EXDEV, EINVAL, EOPNOTSUPP, ENOSYS, ETXTBSY and what else file systems and sandboxes say. Whatever it is: reading
+    // and writing the rest either works, or tells which of the two files is at fault. So does a source that has shrunk.
+    if (io.error != 0) offload_ = false;
+  }
+  if (chunk.length > 0 && error_.ok()) co_await ReadAndWrite(job, chunk);
+}
+
+Co<void> Backup::ReadAndWrite(JobContext& job, Extent chunk) {
+  Buffer buffer = TakeBuffer();
   const std::span<std::byte> data(buffer.get(), chunk.length);
   IoResult io = co_await Read(engine_, source_.get(), chunk.offset, data);
   if (io.error != 0) {
@@ -204,7 +221,7 @@ Co<absl::Status> Backup::Prepare() {
   co_return target_.CheckPublishable();
 }
 
-Co<absl::Status> Backup::Commit() { co_return target_.Publish(); }
+Co<absl::Status> Backup::Commit() { co_return co_await target_.Publish(engine_); }
 
 Co<void> Backup::Abort() {
   target_.Discard();

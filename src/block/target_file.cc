@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "block/file_error.h"
 #include "block/file_kind.h"
+#include "job-common/io_engine.h"
 
 namespace jobcore::inline JOBCORE_ABI::internal {
 namespace {
@@ -139,7 +140,17 @@ absl::Status TargetFile::CheckPublishable() const {
   return status;
 }
 
-absl::Status TargetFile::Publish() {
+Co<absl::Status> TargetFile::Publish(IoEngine& engine) {
+  if (absl::Status s = Rename(); !s.ok()) co_return s;
+  const IoResult io = co_await FileSync(engine, directory_.get());
+  // EINVAL: a file system whose directories need no sync, or know none.
+  if (io.error != 0 && io.error != EINVAL) {
+    co_return FileError("target is in place, but may not outlive a power failure:", path_, io.error);
+  }
+  co_return absl::OkStatus();
+}
+
+absl::Status TargetFile::Rename() {
   const int directory = directory_.get();
   const char* const from = temporary_.c_str();
   const char* const to = name_.c_str();
@@ -156,10 +167,6 @@ absl::Status TargetFile::Publish() {
   }
   if (!done) return FileError("cannot give the copy its name", path_, errno);
   temporary_.clear();
-  // EINVAL: a file system whose directories need no sync, or know none.
-  if (fsync(directory) != 0 && errno != EINVAL) {
-    return FileError("target is in place, but may not outlive a power failure:", path_, errno);
-  }
   return absl::OkStatus();
 }
 

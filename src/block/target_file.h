@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "block/unique_fd.h"
+#include "job-common/coroutine.h"
 #include "job-common/fwd.h"
 
 namespace jobcore::inline JOBCORE_ABI::internal {
@@ -37,9 +38,9 @@ class TargetFile {
   absl::Status Create();
   // All that may be in the way of Publish.
   absl::Status CheckPublishable() const;
-  // Gives the temporary file its name. On error it still is a temporary file, unless the message says that
-  // the target is in place.
-  absl::Status Publish();
+  // Gives the temporary file its name, and has `engine` sync the directory. On error it still is a temporary file,
+  // unless the message says that the target is in place. Home thread; this must stay until it has finished.
+  Co<absl::Status> Publish(IoEngine& engine);
   // Removes the temporary file, if there is one.
   void Discard();
 
@@ -51,6 +52,7 @@ class TargetFile {
   // What stands at the target's name now must not be in the way.
   absl::Status CheckName(const struct stat* source) const;
   absl::Status CheckRoom(uint64_t bytes) const;
+  absl::Status Rename();
 
   const std::string path_;
   const std::string directory_path_;

@@ -14,9 +14,11 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -116,6 +118,12 @@ class BackupTest : public ::testing::Test {
   BackupOptions Options(IoEngine& engine, int in_flight = 2) {
     return {.source = source_, .target = target_, .in_flight = in_flight, .chunk_bytes = kChunk, .engine = &engine};
   }
+  // Reads and writes only, for tests that count them or let them fail.
+  BackupOptions ReadsAndWrites(IoEngine& engine, int in_flight = 2) {
+    BackupOptions options = Options(engine, in_flight);
+    options.copy_offload = false;
+    return options;
+  }
   // Nothing but the source is left.
   void ExpectNoTrace() { EXPECT_THAT(dir_.Names(), ElementsAre("source")); }
 
@@ -126,14 +134,36 @@ class BackupTest : public ::testing::Test {
 
 // --- What is copied ---
 
-TEST_F(BackupTest, ContentIsEqualForSizesAroundTheChunks) {
-  const std::unique_ptr<IoEngine> engine = IoEngine::ThreadPool(2);
+struct ContentCase {
+  const char* name;
+  std::unique_ptr<IoEngine> (*make)(int threads);
+  bool copy_offload;
+};
+
+class BackupContentTest : public BackupTest, public ::testing::WithParamInterface<ContentCase> {
+ protected:
+  BackupOptions CaseOptions(int in_flight) {
+    BackupOptions options = Options(*engine_, in_flight);
+    options.copy_offload = GetParam().copy_offload;
+    return options;
+  }
+  const std::unique_ptr<IoEngine> engine_ = GetParam().make(2);
+};
+
+INSTANTIATE_TEST_SUITE_P(Ways, BackupContentTest,
+                         ::testing::Values(ContentCase{"BestEngineCopies", &IoEngine::Best, true},
+                                           ContentCase{"BestEngineReadsAndWrites", &IoEngine::Best, false},
+                                           ContentCase{"ThreadsCopy", &IoEngine::ThreadPool, true},
+                                           ContentCase{"ThreadsReadAndWrite", &IoEngine::ThreadPool, false}),
+                         [](const auto& info) { return info.param.name; });
+
+TEST_P(BackupContentTest, IsEqualForSizesAroundTheChunks) {
   World world;
   for (const size_t size : {size_t{0}, size_t{1}, kChunk - 1, kChunk, kChunk + 1, 3 * kChunk + 17, 40 * kChunk}) {
     for (const int in_flight : {1, 3, 64}) {
       SCOPED_TRACE(absl::StrCat(size, " bytes, ", in_flight, " in flight"));
       WriteFile(source_, Pattern(size));
-      EXPECT_TRUE(world.Run(Options(*engine, in_flight)).succeeded());
+      EXPECT_TRUE(world.Run(CaseOptions(in_flight)).succeeded());
       ExpectSameContent(target_, source_);
       EXPECT_THAT(dir_.Names(), ElementsAre("source", "target"));
       ASSERT_EQ(unlink(target_.c_str()), 0);
@@ -141,8 +171,7 @@ TEST_F(BackupTest, ContentIsEqualForSizesAroundTheChunks) {
   }
 }
 
-TEST_F(BackupTest, HolesStayHoles) {
-  const std::unique_ptr<IoEngine> engine = IoEngine::ThreadPool(2);
+TEST_P(BackupContentTest, HolesStayHoles) {
   World world;
   const struct {
     const char* name;
@@ -165,7 +194,7 @@ TEST_F(BackupTest, HolesStayHoles) {
     WriteSparseFile(source_, c.size, islands);
     ASSERT_LT(Stat(source_).st_blocks * 512, static_cast<int64_t>(c.size)) << "no holes on this file system";
 
-    JobRef job = world.Start("job", Options(*engine, 4));
+    JobRef job = world.Start("job", CaseOptions(4));
     EXPECT_TRUE(world.Outcome(job).succeeded());
     ExpectSameContent(target_, source_);
     EXPECT_EQ(Stat(target_).st_size, static_cast<int64_t>(c.size));
@@ -180,7 +209,7 @@ TEST_F(BackupTest, ProgressCountsBytesOfDataOnly) {
   ManualEngine engine;
   engine.Hold();
   World world;
-  JobRef job = world.Start("job", Options(engine, 1));
+  JobRef job = world.Start("job", ReadsAndWrites(engine, 1));
   engine.AwaitQueued(1);
   EXPECT_EQ(job->progress().Get().current, 0u);
   EXPECT_EQ(job->progress().Get().total, 3 * kChunk);
@@ -237,6 +266,86 @@ TEST_F(BackupTest, LongestPossibleNameWorks) {
   options.target = dir_.Path(std::string(255, 'x'));
   EXPECT_TRUE(world.Run(options).succeeded());
   EXPECT_EQ(ReadFile(options.target), "content");
+}
+
+TEST_F(BackupTest, TheKernelCopiesUnlessItIsToldNotTo) {
+  WriteFile(source_, Pattern(9 * kChunk + 100));
+  World world;
+  for (const bool copy_offload : {true, false}) {
+    SCOPED_TRACE(copy_offload);
+    std::map<Op, int> ops;
+    ManualEngine engine([&](const IoRequest& request) { return ++ops[request.op], 0; });
+    BackupOptions options = Options(engine);
+    options.copy_offload = copy_offload;
+    EXPECT_TRUE(world.Run(options).succeeded());
+    ExpectSameContent(target_, source_);
+    EXPECT_EQ(ops[Op::kCopyRange], copy_offload ? 10 : 0);
+    EXPECT_EQ(ops[Op::kRead], copy_offload ? 0 : 10);
+    EXPECT_EQ(ops[Op::kWrite], copy_offload ? 0 : 10);
+    ASSERT_EQ(unlink(target_.c_str()), 0);
+  }
+}
+
+TEST_F(BackupTest, WhereTheKernelCannotCopyTheJobReadsAndWrites) {
+  const uint64_t size = 20 * kChunk;
+  WriteSparseFile(source_, size, {{0, Pattern(3 * kChunk)}, {8 * kChunk, Pattern(9 * kChunk + 77, 2)}});
+  World world;
+  for (const int error : {EXDEV, EINVAL, EOPNOTSUPP, ENOSYS, ETXTBSY, EPERM}) {
+    for (const uint64_t first_refused : {uint64_t{0}, 2 * kChunk, 10 * kChunk}) {
+      SCOPED_TRACE(absl::StrCat(error, " at ", first_refused));
+      int refusals = 0;
+      ManualEngine engine([&](const IoRequest& request) {
+        if (request.op != Op::kCopyRange || request.offset < first_refused) return 0;
+        ++refusals;
+        return error;
+      });
+      JobRef job = world.Start("job", Options(engine, 1));
+      EXPECT_TRUE(world.Outcome(job).succeeded());
+      EXPECT_EQ(refusals, 1) << "not asked again";
+      ExpectSameContent(target_, source_);
+      EXPECT_LE(Stat(target_).st_blocks, Stat(source_).st_blocks);
+      EXPECT_EQ(job->progress().Get().current, job->progress().Get().total);
+      ASSERT_EQ(unlink(target_.c_str()), 0);
+    }
+  }
+}
+
+TEST_F(BackupTest, CopyThatStopsHalfwayIsContinuedByReadingAndWriting) {
+  WriteFile(source_, Pattern(4 * kChunk));
+  World world;
+  for (const int error : {0, EIO}) {
+    std::vector<uint64_t> reads;
+    ManualEngine engine([&](const IoRequest& request) {
+      if (request.op == Op::kRead) reads.push_back(request.offset);
+      return 0;
+    });
+    engine.CutCopies(1000, error);
+    JobRef job = world.Start("job", Options(engine, 1));
+    EXPECT_TRUE(world.Outcome(job).succeeded());
+    ExpectSameContent(target_, source_);
+    EXPECT_EQ(job->progress().Get().current, 4 * kChunk);
+    if (error == 0) {
+      EXPECT_THAT(reads, ElementsAre(1000, kChunk + 1000, 2 * kChunk + 1000, 3 * kChunk + 1000));
+    } else {
+      EXPECT_THAT(reads, ElementsAre(1000, kChunk, 2 * kChunk, 3 * kChunk));
+    }
+    ASSERT_EQ(unlink(target_.c_str()), 0);
+  }
+}
+
+TEST_F(BackupTest, TargetOnAnotherFileSystemGetsTheSameContent) {
+  struct stat other;
+  if (stat("/dev/shm", &other) != 0 || other.st_dev == Stat(dir_.path()).st_dev) GTEST_SKIP() << "no other file system";
+  std::string elsewhere = "/dev/shm/jobcore-test-XXXXXX";
+  if (mkdtemp(elsewhere.data()) == nullptr) GTEST_SKIP() << "may not write to the other file system";
+  WriteSparseFile(source_, 40 * kChunk, {{5000, Pattern(9 * kChunk)}});
+  World world;
+  const std::unique_ptr<IoEngine> engine = IoEngine::Best(2);
+  BackupOptions options = Options(*engine);
+  options.target = elsewhere + "/target";
+  EXPECT_TRUE(world.Run(options).succeeded());
+  ExpectSameContent(options.target, source_);
+  std::filesystem::remove_all(elsewhere);
 }
 
 // --- When it appears ---
@@ -344,7 +453,9 @@ TEST_F(BackupTest, GroupAppearsTogetherOrNotAtAll) {
     std::vector<JobRef> jobs;
     for (int i = 0; i < 3; ++i) {
       BackupOptions options = Options(*good);
-      if (i == 1) options.engine = &bad;
+      if (i == 1) {
+        options = ReadsAndWrites(bad);
+      }
       options.target = dir_.Path(absl::StrCat("target", i));
       jobs.push_back(world.Create(absl::StrCat("job", i), options, &group));
     }
@@ -389,7 +500,7 @@ TEST_F(BackupTest, PausedJobDoesNoIo) {
   ManualEngine engine;
   engine.Hold();
   World world;
-  JobRef job = world.Start("job", Options(engine, /*in_flight=*/2));
+  JobRef job = world.Start("job", ReadsAndWrites(engine, /*in_flight=*/2));
   engine.AwaitQueued(2);  // reads
   {
     JobLock lock(world.core());
@@ -421,7 +532,7 @@ TEST_F(BackupTest, CancelInTheMiddleAwaitsWhatIsInFlightAndLeavesNothing) {
     SCOPED_TRACE(paused);
     ManualEngine engine;
     engine.Hold();
-    JobRef job = world.Start("job", Options(engine, 2));
+    JobRef job = world.Start("job", ReadsAndWrites(engine, 2));
     engine.AwaitQueued(2);
     if (paused) {
       {
@@ -474,11 +585,84 @@ TEST_F(BackupTest, FailedRequestIsNamedAndEndsTheJobWithoutTrace) {
       SCOPED_TRACE(c.message[0]);
       ManualEngine engine(
           [&](const IoRequest& request) { return request.op == c.op && request.offset == c.offset ? c.error : 0; });
-      ExpectFailed(world.Run(Options(engine, in_flight)), c.message);
+      ExpectFailed(world.Run(ReadsAndWrites(engine, in_flight)), c.message);
       EXPECT_EQ(engine.queued(), 0u);
       ExpectNoTrace();
     }
   }
+}
+
+TEST_F(BackupTest, TheDirectoryIsSyncedWhileTheMainLoopGoesOn) {
+  WriteFile(source_, Pattern(kChunk));
+  World world;
+  for (const int error : {0, EINVAL, EIO}) {
+    SCOPED_TRACE(error);
+    ManualEngine engine([&](const IoRequest& request) { return request.op == Op::kFileSync ? error : 0; });
+    JobRef job = world.Create("job", ReadsAndWrites(engine), nullptr, /*auto_finalize=*/false);
+    ASSERT_TRUE(StartJob(*job).ok());
+    world.AwaitStatus(job, JobStatus::kPending);
+    engine.Hold();
+    {
+      JobLock lock(world.core());
+      EXPECT_TRUE(monitor::Finalize(*job).ok());
+    }
+    const auto run_until_queued = [&] {
+      while (engine.queued() == 0) world.core().main_context().RunOnce(true);
+    };
+    run_until_queued();  // the data
+    EXPECT_FALSE(Exists(target_));
+    engine.Step();
+    run_until_queued();  // the directory
+    EXPECT_TRUE(Exists(target_));
+    EXPECT_EQ(world.StatusOf(job), JobStatus::kPending);
+    engine.Release();
+    if (error == EIO) {
+      ExpectFailed(world.Outcome(job), {"target is in place, but may not outlive a power failure: '" + target_});
+    } else {
+      EXPECT_TRUE(world.Outcome(job).succeeded());
+    }
+    ExpectSameContent(target_, source_);
+    ASSERT_EQ(unlink(target_.c_str()), 0);
+  }
+}
+
+TEST_F(BackupTest, SourceThatShrinksFailsTheJobThatTheKernelCopiesToo) {
+  WriteFile(source_, Pattern(9 * kChunk));
+  ManualEngine engine;
+  engine.Hold();
+  World world;
+  JobRef job = world.Start("job", Options(engine, 1));
+  engine.AwaitQueued(1);
+  engine.Step();
+  engine.AwaitQueued(1);  // the second copy
+  ASSERT_EQ(truncate(source_.c_str(), kChunk + 10), 0);
+  engine.Release();
+  ExpectFailed(world.Outcome(job),
+               {"source '" + source_ + "' has shrunk while it was being copied: only 0 of 8182 bytes at offset 8202"});
+  ExpectNoTrace();
+}
+
+TEST_F(BackupTest, PausedJobLetsTheKernelCopyNothing) {
+  WriteFile(source_, Pattern(9 * kChunk));
+  ManualEngine engine;
+  engine.Hold();
+  World world;
+  JobRef job = world.Start("job", Options(engine, 2));
+  engine.AwaitQueued(2);
+  {
+    JobLock lock(world.core());
+    ASSERT_TRUE(monitor::Pause(*job).ok());
+  }
+  engine.Step();
+  world.AwaitStatus(job, JobStatus::kPaused);
+  EXPECT_EQ(engine.queued(), 0u);
+  EXPECT_EQ(engine.submitted(), 2u);
+  EXPECT_EQ(job->progress().Get().current, 2 * kChunk);
+  EXPECT_EQ(monitor::CancelAll(world.core()), 1u);
+  engine.Release();
+  EXPECT_EQ(world.Outcome(job).kind, JobOutcome::Kind::kCancelled);
+  EXPECT_EQ(engine.submitted(), 2u);
+  ExpectNoTrace();
 }
 
 TEST_F(BackupTest, NoRequestIsMadeAfterTheFirstFailure) {
@@ -486,7 +670,7 @@ TEST_F(BackupTest, NoRequestIsMadeAfterTheFirstFailure) {
   ManualEngine engine([](const IoRequest& request) { return request.op == Op::kRead ? EIO : 0; });
   World world;
   engine.Hold();
-  JobRef job = world.Start("job", Options(engine, 3));
+  JobRef job = world.Start("job", ReadsAndWrites(engine, 3));
   engine.AwaitQueued(3);
   engine.Release();
   ExpectFailed(world.Outcome(job), {"cannot read"});
@@ -498,7 +682,7 @@ TEST_F(BackupTest, SourceThatShrinksFailsTheJob) {
   ManualEngine engine;
   engine.Hold();
   World world;
-  JobRef job = world.Start("job", Options(engine, 2));
+  JobRef job = world.Start("job", ReadsAndWrites(engine, 2));
   engine.AwaitQueued(2);
   ASSERT_EQ(truncate(source_.c_str(), kChunk + 10), 0);
   engine.Step();  // so that these two come before all others
@@ -513,7 +697,7 @@ TEST_F(BackupTest, SourceThatGrowsFailsTheJob) {
   ManualEngine engine;
   engine.Hold();
   World world;
-  JobRef job = world.Start("job", Options(engine, 2));
+  JobRef job = world.Start("job", ReadsAndWrites(engine, 2));
   engine.AwaitQueued(2);
   std::ofstream(source_, std::ios::app) << "more";
   engine.Release();
@@ -529,7 +713,7 @@ TEST_F(BackupTest, SourceThatIsModifiedFailsTheJob) {
   ManualEngine engine;
   engine.Hold();
   World world;
-  JobRef job = world.Start("job", Options(engine, 2));
+  JobRef job = world.Start("job", ReadsAndWrites(engine, 2));
   engine.AwaitQueued(2);
   WriteSparseFile(dir_.Path("other"), 0, {});  // what is modified elsewhere does not matter
   unlink(dir_.Path("other").c_str());

@@ -39,6 +39,13 @@ class ManualEngine final : public jobcore::IoEngine {
     Perform(request, lock);
   }
 
+  // From now on copies transfer `bytes` at most, and then report `error` or, if that is 0, the end of the file.
+  void CutCopies(size_t bytes, int error) {
+    const std::scoped_lock lock(mutex_);
+    most_copied_ = bytes;
+    cut_error_ = error;
+  }
+
   // From now on requests wait for Release.
   void Hold() {
     const std::scoped_lock lock(mutex_);
@@ -81,6 +88,8 @@ class ManualEngine final : public jobcore::IoEngine {
     using Op = jobcore::IoRequest::Op;
     jobcore::IoResult result;
     if (fault_) result.error = fault_(request);
+    const size_t most_copied = most_copied_;
+    const int cut_error = cut_error_;
     lock.unlock();
     if (result.error == 0) {
       const auto offset = static_cast<off_t>(request.offset);
@@ -95,6 +104,16 @@ class ManualEngine final : public jobcore::IoEngine {
         case Op::kDataSync:
           n = fdatasync(request.fd);
           break;
+        case Op::kFileSync:
+          n = fsync(request.fd);
+          break;
+        case Op::kCopyRange: {
+          auto from = offset;
+          auto to = static_cast<off_t>(request.to_offset);
+          n = copy_file_range(request.fd, &from, request.to_fd, &to, std::min(request.size, most_copied), 0);
+          if (request.size > most_copied) result.error = cut_error;
+          break;
+        }
       }
       if (n < 0) {
         result.error = errno;
@@ -112,6 +131,8 @@ class ManualEngine final : public jobcore::IoEngine {
   std::deque<jobcore::IoRequest*> queue_;  // guarded by mutex_
   bool held_ = false;                      // guarded by mutex_
   size_t submitted_ = 0;                   // guarded by mutex_
+  size_t most_copied_ = SIZE_MAX;          // guarded by mutex_
+  int cut_error_ = 0;                      // guarded by mutex_
 };
 
 }  // namespace jobcore_test

@@ -3,19 +3,35 @@
 #include "job-common/io_engine.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <future>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "aio/uring_engine.h"
 #include "job-common/aio_context.h"
 #include "job-common/coroutine.h"
 #include "job-common/iothread.h"
@@ -23,6 +39,8 @@
 
 namespace jobcore {
 namespace {
+
+using internal::MakeUringEngine;
 
 class File {
  public:
@@ -37,27 +55,51 @@ class File {
 std::span<const std::byte> Bytes(const std::string& s) { return std::as_bytes(std::span(s)); }
 std::span<std::byte> Bytes(std::string& s) { return std::as_writable_bytes(std::span(s)); }
 
+// What every engine does alike.
+struct EngineCase {
+  const char* name;
+  absl::StatusOr<std::unique_ptr<IoEngine>> (*make)();
+};
+
 // Runs coroutines in a loop of this thread until `done`.
-class IoEngineTest : public ::testing::Test {
+class IoEngineTest : public ::testing::TestWithParam<EngineCase> {
  protected:
+  void SetUp() override {
+    absl::StatusOr<std::unique_ptr<IoEngine>> engine = GetParam().make();
+    if (!engine.ok()) GTEST_SKIP() << engine.status();
+    engine_ = *std::move(engine);
+  }
+  static bool IsUring() { return std::string_view(GetParam().name).starts_with("Uring"); }
   void RunUntilDone() {
     while (!done_) context_->RunOnce(true);
   }
 
-  const std::unique_ptr<IoEngine> engine_ = IoEngine::ThreadPool(2);
+  std::unique_ptr<IoEngine> engine_;
   const std::shared_ptr<AioContext> context_ = AioContext::Create({});
   const AioHome home_{*context_};
   File file_;
   bool done_ = false;
 };
 
-TEST_F(IoEngineTest, WhatWasWrittenIsReadBack) {
+INSTANTIATE_TEST_SUITE_P(
+    Engines, IoEngineTest,
+    ::testing::Values(EngineCase{"ThreadPool",
+                                 [] { return absl::StatusOr<std::unique_ptr<IoEngine>>(IoEngine::ThreadPool(2)); }},
+                      EngineCase{"Best", [] { return absl::StatusOr<std::unique_ptr<IoEngine>>(IoEngine::Best(2)); }},
+                      EngineCase{"Uring", [] { return IoEngine::Uring(2); }},
+                      EngineCase{"UringWithRoomForThree", [] { return MakeUringEngine({.entries = 4}); }},
+                      EngineCase{"UringAllByKernelThreads", [] { return MakeUringEngine({.async_bytes = 0}); }}),
+    [](const auto& info) { return info.param.name; });
+
+TEST_P(IoEngineTest, WhatWasWrittenIsReadBack) {
   Spawn("io", [](IoEngine& engine, int fd, bool& done) -> Co<void> {
     const std::string out = "hello, disk";
     IoResult r = co_await Write(engine, fd, 3, Bytes(out));
     EXPECT_EQ(r.error, 0);
     EXPECT_EQ(r.bytes, out.size());
     r = co_await DataSync(engine, fd);
+    EXPECT_EQ(r.error, 0);
+    r = co_await FileSync(engine, fd);
     EXPECT_EQ(r.error, 0);
     std::string in(out.size(), '\0');
     r = co_await Read(engine, fd, 3, Bytes(in));
@@ -69,7 +111,7 @@ TEST_F(IoEngineTest, WhatWasWrittenIsReadBack) {
   RunUntilDone();
 }
 
-TEST_F(IoEngineTest, AReadAcrossTheEndOfTheFileIsShortAndNoError) {
+TEST_P(IoEngineTest, AReadAcrossTheEndOfTheFileIsShortAndNoError) {
   ASSERT_EQ(pwrite(file_.fd(), "12345", 5, 0), 5);
   Spawn("io", [](IoEngine& engine, int fd, bool& done) -> Co<void> {
     std::string in(100, '\0');
@@ -80,48 +122,197 @@ TEST_F(IoEngineTest, AReadAcrossTheEndOfTheFileIsShortAndNoError) {
     r = co_await Read(engine, fd, 500, Bytes(in));
     EXPECT_EQ(r.error, 0);
     EXPECT_EQ(r.bytes, 0u);
+    r = co_await Read(engine, -1, 0, {});  // nothing to do: not even looked at
+    EXPECT_EQ(r.error, 0);
+    EXPECT_EQ(r.bytes, 0u);
     done = true;
   }(*engine_, file_.fd(), done_));
   RunUntilDone();
 }
 
-TEST_F(IoEngineTest, ErrorsComeAsErrno) {
-  Spawn("io", [](IoEngine& engine, bool& done) -> Co<void> {
+TEST_P(IoEngineTest, ErrorsComeAsErrno) {
+  Spawn("io", [](IoEngine& engine, int fd, bool& done) -> Co<void> {
     std::string buffer(10, 'x');
     EXPECT_EQ((co_await Read(engine, -1, 0, Bytes(buffer))).error, EBADF);
     EXPECT_EQ((co_await Write(engine, -1, 0, Bytes(buffer))).error, EBADF);
     EXPECT_EQ((co_await DataSync(engine, -1)).error, EBADF);
+    EXPECT_EQ((co_await FileSync(engine, -1)).error, EBADF);
+    EXPECT_EQ((co_await CopyRange(engine, -1, 0, fd, 0, 10)).error, EBADF);
+    EXPECT_EQ((co_await CopyRange(engine, fd, 0, -1, 0, 10)).error, EBADF);
+    // Not at the file position, which -1 means to io_uring.
+    EXPECT_EQ((co_await Read(engine, fd, UINT64_MAX, Bytes(buffer))).error, EINVAL);
+    EXPECT_EQ((co_await Write(engine, fd, UINT64_MAX, Bytes(buffer))).error, EINVAL);
     done = true;
-  }(*engine_, done_));
+  }(*engine_, file_.fd(), done_));
   RunUntilDone();
 }
 
-TEST_F(IoEngineTest, ManyRequestsInFlightAllComplete) {
-  ASSERT_EQ(ftruncate(file_.fd(), 1 << 20), 0);
-  struct Run {
-    static Co<void> One(IoEngine& engine, int fd, int i, int& completed) {
-      std::array<std::byte, 512> buffer{};
-      const IoResult r = co_await Read(engine, fd, 512u * static_cast<unsigned>(i), buffer);
-      EXPECT_EQ(r.bytes, buffer.size());
-      ++completed;
+TEST_P(IoEngineTest, ADirectoryCanBeSynced) {
+  const int directory = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  ASSERT_GE(directory, 0);
+  Spawn("io", [](IoEngine& engine, int fd, bool& done) -> Co<void> {
+    EXPECT_EQ((co_await FileSync(engine, fd)).error, 0);
+    done = true;
+  }(*engine_, directory, done_));
+  RunUntilDone();
+  close(directory);
+}
+
+TEST_P(IoEngineTest, ARangeIsCopiedUpToTheEndOfItsFile) {
+  ASSERT_EQ(pwrite(file_.fd(), "0123456789", 10, 0), 10);
+  File to;
+  Spawn("io", [](IoEngine& engine, int from, int to_fd, bool& done) -> Co<void> {
+    IoResult r = co_await CopyRange(engine, from, 2, to_fd, 1, 5);
+    EXPECT_EQ(r.error, 0);
+    EXPECT_EQ(r.bytes, 5u);
+    r = co_await CopyRange(engine, from, 7, to_fd, 6, 100);
+    EXPECT_EQ(r.error, 0);
+    EXPECT_EQ(r.bytes, 3u);
+    r = co_await CopyRange(engine, from, 200, to_fd, 0, 100);
+    EXPECT_EQ(r.error, 0);
+    EXPECT_EQ(r.bytes, 0u);
+    done = true;
+  }(*engine_, file_.fd(), to.fd(), done_));
+  RunUntilDone();
+  std::string in(20, '\0');
+  EXPECT_EQ(pread(to.fd(), in.data(), in.size(), 0), 9);
+  EXPECT_EQ(in.substr(0, 9), std::string("\0"
+                                         "23456789",
+                                         9));
+}
+
+TEST_P(IoEngineTest, WhatCannotBeCopiedSaysWhy) {
+  int pipe_fds[2];
+  ASSERT_EQ(pipe2(pipe_fds, O_CLOEXEC), 0);
+  Spawn("io", [](IoEngine& engine, int from, int to, bool& done) -> Co<void> {
+    EXPECT_EQ((co_await CopyRange(engine, from, 0, to, 0, 10)).error, EINVAL);
+    done = true;
+  }(*engine_, file_.fd(), pipe_fds[1], done_));
+  RunUntilDone();
+  close(pipe_fds[0]);
+  close(pipe_fds[1]);
+}
+
+TEST_P(IoEngineTest, APipeIsReadUntilTheBufferIsFullOrItEnds) {
+  // Short reads in the middle, which files rarely show.
+  int pipe_fds[2];
+  ASSERT_EQ(pipe2(pipe_fds, O_CLOEXEC), 0);
+  ASSERT_EQ(write(pipe_fds[1], "abc", 3), 3);
+  bool refused = false;
+  Spawn("io", [](IoEngine& engine, int fd, bool& no, bool& done) -> Co<void> {
+    std::string in(10, '\0');
+    const IoResult r = co_await Read(engine, fd, 0, Bytes(in));
+    no = r.error == ESPIPE;
+    if (!no) {
+      EXPECT_EQ(r.error, 0);
+      EXPECT_EQ(r.bytes, 7u);
+      EXPECT_EQ(in.substr(0, 7), "abcdefg");
     }
-    static Co<void> All(IoEngine& engine, int fd, int& completed, bool& done) {
-      TaskScope tasks;
-      for (int i = 0; i < 2000; ++i) {
-        tasks.Spawn(One(engine, fd, i, completed));
-        co_await tasks.AtMost(31);
-      }
-      co_await tasks.AtMost(0);
-      done = true;
+    done = true;
+  }(*engine_, pipe_fds[0], refused, done_));
+  for (const char* part : {"de", "fg"}) {
+    // Until the first part has been read.
+    for (int unread = 1; unread > 0 && !done_;) {
+      ASSERT_EQ(ioctl(pipe_fds[0], FIONREAD, &unread), 0);
+      context_->RunOnce(false);
     }
-  };
+    if (!done_) {
+      ASSERT_EQ(write(pipe_fds[1], part, 2), 2);
+    }
+  }
+  close(pipe_fds[1]);
+  RunUntilDone();
+  close(pipe_fds[0]);
+  EXPECT_TRUE(!refused || !IsUring()) << "pread refuses pipes, io_uring does not";
+}
+
+// Each of `tasks` at a time writes, copies, reads and compares a block of its own.
+Co<void> WriteCopyRead(IoEngine& engine, int fd, int to_fd, int i, int& completed) {
+  const uint64_t offset = 512u * static_cast<unsigned>(i);
+  std::array<std::byte, 512> out{};
+  out.fill(static_cast<std::byte>(i * 7 + 1));
+  IoResult r = co_await Write(engine, fd, offset, out);
+  EXPECT_EQ(r.bytes, out.size());
+  r = co_await CopyRange(engine, fd, offset, to_fd, offset, out.size());
+  EXPECT_EQ(r.bytes, out.size());
+  std::array<std::byte, 512> in{};
+  r = co_await Read(engine, to_fd, offset, in);
+  EXPECT_EQ(r.bytes, in.size());
+  EXPECT_TRUE(in == out) << i;
+  ++completed;
+}
+
+Co<void> ManyInFlight(IoEngine& engine, int fd, int to_fd, int first, int count, size_t in_flight, int& completed) {
+  TaskScope tasks;
+  for (int i = first; i < first + count; ++i) {
+    tasks.Spawn(WriteCopyRead(engine, fd, to_fd, i, completed));
+    co_await tasks.AtMost(in_flight - 1);
+  }
+  co_await tasks.AtMost(0);
+}
+
+TEST_P(IoEngineTest, ManyRequestsInFlightAllComplete) {
+  File to;
   int completed = 0;
-  Spawn("all", Run::All(*engine_, file_.fd(), completed, done_));
+  Spawn("all", [](IoEngine& engine, int fd, int to_fd, int& n, bool& done) -> Co<void> {
+    co_await ManyInFlight(engine, fd, to_fd, 0, 2000, 700, n);  // more than any ring has room for
+    done = true;
+  }(*engine_, file_.fd(), to.fd(), completed, done_));
   RunUntilDone();
   EXPECT_EQ(completed, 2000);
 }
 
-TEST_F(IoEngineTest, ACoroutineGoesOnInTheThreadWhereItAwaited) {
+TEST_P(IoEngineTest, SeveralThreadsUseItAtOnce) {
+  File to;
+  std::array<int, 2> completed{};
+  std::array<std::promise<AioContext*>, 2> ended;
+  IOThread io0("io0");
+  IOThread io1("io1");
+  const std::array<IOThread*, 2> threads{&io0, &io1};
+  for (size_t t = 0; t < threads.size(); ++t) {
+    threads[t]->context().Post("start", [&, t] {
+      Spawn("all",
+            [](IoEngine& engine, int fd, int to_fd, int first, int& n, std::promise<AioContext*>& p) -> Co<void> {
+              co_await ManyInFlight(engine, fd, to_fd, first, 1000, 20, n);
+              p.set_value(AioContext::Current());
+            }(*engine_, file_.fd(), to.fd(), static_cast<int>(t) * 1000, completed[t], ended[t]));
+    });
+  }
+  for (size_t t = 0; t < threads.size(); ++t) {
+    EXPECT_EQ(ended[t].get_future().get(), &threads[t]->context());
+    EXPECT_EQ(completed[t], 1000);
+  }
+}
+
+TEST_P(IoEngineTest, ARequestAfterAPauseIsNotForgotten) {
+  // Every time the engine has gone to sleep, or is about to.
+  Spawn("io", [](IoEngine& engine, int fd, bool& done) -> Co<void> {
+    std::string in(1, '\0');
+    for (int i = 0; i < 3000; ++i) {
+      const IoResult r = co_await Read(engine, fd, 0, Bytes(in));
+      EXPECT_EQ(r.error, 0);
+      for (int spin = 0; spin < i % 64 * 16; ++spin) std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+    done = true;
+  }(*engine_, file_.fd(), done_));
+  RunUntilDone();
+}
+
+TEST_P(IoEngineTest, AnEngineMayBeDestroyedOnceTheLastRequestHasCompleted) {
+  for (int i = 0; i < 50; ++i) {
+    std::unique_ptr<IoEngine> engine = *GetParam().make();
+    bool done = false;
+    Spawn("io", [](std::unique_ptr<IoEngine>& e, int fd, bool& d) -> Co<void> {
+      std::string in(1, '\0');
+      co_await Read(*e, fd, 0, Bytes(in));
+      e.reset();
+      d = true;
+    }(engine, file_.fd(), done));
+    while (!done) context_->RunOnce(true);
+  }
+}
+
+TEST_P(IoEngineTest, ACoroutineGoesOnInTheThreadWhereItAwaited) {
   IOThread io("io");
   std::promise<AioContext*> resumed_in;
   io.context().Post("start", [&] {
@@ -132,6 +323,118 @@ TEST_F(IoEngineTest, ACoroutineGoesOnInTheThreadWhereItAwaited) {
     }(*engine_, file_.fd(), resumed_in));
   });
   EXPECT_EQ(resumed_in.get_future().get(), &io.context());
+}
+
+// R-67..R-69: what the kernel has of a request outlives the thread that made it.
+TEST_P(IoEngineTest, ARequestOutlivesTheThreadThatMadeIt) {
+  int pipe_fds[2];
+  ASSERT_EQ(pipe2(pipe_fds, O_CLOEXEC), 0);
+  IoResult result{.error = -1};
+  Co<void> co = [](IoEngine& engine, int fd, IoResult& r, bool& done) -> Co<void> {
+    std::string in(3, '\0');
+    r = co_await Read(engine, fd, 0, Bytes(in));
+    done = true;
+  }(*engine_, pipe_fds[0], result, done_);
+  CoRoot root([](CoRoot&) {});
+  const std::shared_ptr<AioContext> context = AioContext::Create({.name = "wandering"});
+  std::thread([&] {
+    const AioHome home(*context);
+    root.Start(co);
+  }).join();
+  ASSERT_EQ(write(pipe_fds[1], "abc", 3), 3);
+  std::thread([&] {
+    const AioHome home(*context);
+    while (!done_) context->RunOnce(true);
+  }).join();
+  if (IsUring()) {  // pread refuses pipes
+    EXPECT_EQ(result.error, 0);
+    EXPECT_EQ(result.bytes, 3u);
+  } else {
+    EXPECT_TRUE(result.error == 0 || result.error == ESPIPE) << result.error;
+  }
+  close(pipe_fds[0]);
+  close(pipe_fds[1]);
+}
+
+// From now on `syscall` fails with `error`, in this thread and in those that it starts.
+bool Forbid(int syscall, int error) {
+  const std::array<sock_filter, 4> program{{
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(syscall), 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  }};
+  const sock_fprog filter{program.size(), const_cast<sock_filter*>(program.data())};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+TEST(UringEngine, WhereTheKernelRefusesItTheThreadPoolTakesItsPlace) {
+  const absl::StatusOr<std::unique_ptr<IoEngine>> here = IoEngine::Uring(1);
+  if (!here.ok()) GTEST_SKIP() << here.status();
+  const struct {
+    int syscall;
+    int error;
+    absl::StatusCode code;
+    const char* message;
+  } kCases[] = {
+      {SYS_io_uring_setup, EPERM, absl::StatusCode::kPermissionDenied, "io_uring_setup: Operation not permitted"},
+      {SYS_io_uring_setup, ENOSYS, absl::StatusCode::kUnimplemented, "io_uring_setup: Function not implemented"},
+      {SYS_io_uring_setup, ENOMEM, absl::StatusCode::kResourceExhausted, "io_uring_setup: Cannot allocate memory"},
+      // An old kernel.
+      {SYS_io_uring_register, EINVAL, absl::StatusCode::kUnimplemented, "io_uring_register"},
+      {SYS_eventfd2, EMFILE, absl::StatusCode::kResourceExhausted, "eventfd: Too many open files"},
+  };
+  for (const auto& c : kCases) {
+    SCOPED_TRACE(c.message);
+    std::thread([&] {
+      const auto context = AioContext::Create({});
+      const AioHome home(*context);
+      if (!Forbid(c.syscall, c.error)) GTEST_SKIP() << "no seccomp";
+      const absl::StatusOr<std::unique_ptr<IoEngine>> uring = IoEngine::Uring(1);
+      EXPECT_EQ(uring.status().code(), c.code) << uring.status();
+      EXPECT_THAT(std::string(uring.status().message()), ::testing::HasSubstr(c.message));
+
+      const std::unique_ptr<IoEngine> best = IoEngine::Best(1);
+      const File file;
+      bool done = false;
+      Spawn("io", [](IoEngine& engine, int fd, bool& d) -> Co<void> {
+        const std::string out = "hello";
+        EXPECT_EQ((co_await Write(engine, fd, 0, Bytes(out))).bytes, out.size());
+        d = true;
+      }(*best, file.fd(), done));
+      while (!done) context->RunOnce(true);
+    }).join();
+  }
+}
+
+TEST(UringEngine, AKernelShortOfMemoryIsAskedAgain) {
+  // Not forever here: it only must neither spin nor die meanwhile.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        // The engine's thread must inherit the filter.
+        if (!Forbid(SYS_io_uring_enter, EAGAIN)) _exit(7);
+        auto engine = IoEngine::Uring(1);
+        if (!engine.ok()) _exit(7);
+        const auto context = AioContext::Create({});
+        const AioHome home(*context);
+        const File file;
+        std::string in(1, '\0');
+        Spawn("io", [](IoEngine& e, int fd, std::string& s) -> Co<void> {
+          co_await Read(e, fd, 0, Bytes(s));
+        }(**engine, file.fd(), in));
+        rusage before{};
+        rusage after{};
+        getrusage(RUSAGE_SELF, &before);
+        context->RunOnce(true, Clock::System().Now() + std::chrono::milliseconds(200));
+        getrusage(RUSAGE_SELF, &after);
+        const auto used = (after.ru_utime.tv_usec - before.ru_utime.tv_usec) +
+                          (after.ru_stime.tv_usec - before.ru_stime.tv_usec) +
+                          1000000 * (after.ru_utime.tv_sec - before.ru_utime.tv_sec) +
+                          1000000 * (after.ru_stime.tv_sec - before.ru_stime.tv_sec);
+        _exit(used < 100000 ? 7 : 1);
+      },
+      ::testing::ExitedWithCode(7), "");
 }
 
 // Completes when the test says so.
@@ -164,7 +467,7 @@ TEST(IoEngine, ACompletionForAContextThatIsGoneIsDropped) {
   EXPECT_FALSE(resumed);
 }
 
-TEST(IoEngineDeathTest, DestroyingAnEngineWithRequestsInFlightDies) {
+TEST(IoEngineDeathTest, DestroyingAThreadPoolWithRequestsInFlightDies) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(
       {
@@ -172,11 +475,35 @@ TEST(IoEngineDeathTest, DestroyingAnEngineWithRequestsInFlightDies) {
         const AioHome home(*context);
         auto engine = IoEngine::ThreadPool(1);
         File file;
-        // One worker, many requests: some are still queued.
+        if (ftruncate(file.fd(), 16 << 20) != 0) _exit(1);
+        std::string in(16 << 20, '\0');
+        // One worker and a second's work: it is not done when the engine goes.
         TaskScope tasks;
-        for (int i = 0; i < 1000; ++i) {
-          tasks.Spawn([](IoEngine& e, int fd) -> Co<void> { co_await DataSync(e, fd); }(*engine, file.fd()));
+        for (int i = 0; i < 300; ++i) {
+          tasks.Spawn([](IoEngine& e, int fd, std::string& buffer) -> Co<void> {
+            co_await Read(e, fd, 0, Bytes(buffer));
+          }(*engine, file.fd(), in));
         }
+        engine.reset();
+      },
+      "IoEngine: destroyed with requests in flight");
+}
+
+TEST(IoEngineDeathTest, DestroyingAUringEngineWithARequestInFlightDies) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  if (!IoEngine::Uring(1).ok()) GTEST_SKIP() << "no io_uring";
+  EXPECT_DEATH(
+      {
+        auto context = AioContext::Create({});
+        const AioHome home(*context);
+        std::unique_ptr<IoEngine> engine = *IoEngine::Uring(1);
+        int pipe_fds[2];
+        if (pipe2(pipe_fds, O_CLOEXEC) != 0) _exit(1);
+        TaskScope tasks;
+        std::string in(1, '\0');
+        tasks.Spawn([](IoEngine& e, int fd, std::string& buffer) -> Co<void> {
+          co_await Read(e, fd, 0, Bytes(buffer));  // nobody writes
+        }(*engine, pipe_fds[0], in));
         engine.reset();
       },
       "IoEngine: destroyed with requests in flight");

@@ -29,7 +29,8 @@ struct BackupOptions {
   bool force = false;                       // replaces a target that exists (a symbolic link itself)
   int in_flight = 4;                        // chunks copied at the same time: 1 to kMaxInFlight
   size_t chunk_bytes = size_t{256} * 1024;  // kMinChunkBytes to kMaxChunkBytes
-  IoEngine* engine = nullptr;               // does the reading and writing; outlives the job
+  IoEngine* engine = nullptr;               // does the I/O; outlives the job
+  bool copy_offload = true;                 // lets the kernel copy where it can; false: reads and writes
 
   static constexpr int kMaxInFlight = 256;
   static constexpr size_t kMinChunkBytes = 4096;
@@ -45,9 +46,12 @@ struct BackupOptions {
 //   ResourceExhausted   the target's file system has not as much room as the source takes
 //
 // The job: progress counts bytes of data; holes of the source are not read, and are holes of the target. It
-// holds in_flight × chunk_bytes of memory, while it runs. A paused one does no I/O. It fails if the source
+// holds up to in_flight × chunk_bytes of memory, while it runs. A paused one does no I/O. It fails if the source
 // changes meanwhile (size or time of modification). Of the mode, the permission bits are copied. Force-cancel
 // ends it after the requests in flight; a soft cancel does the same.
+// With `copy_offload`, data goes through copy_file_range: no buffers, and file servers copy by themselves. File systems
+// that can (XFS, Btrfs, …) let the target share the source's blocks until either is written to: quick, but not a second
+// copy on the medium. Between files where it is not possible, the job falls back to reading and writing.
 // It publishes the details "source", "target" and "temporary" (the hidden file).
 absl::StatusOr<std::unique_ptr<JobDriver>> MakeBackup(BackupOptions options);
 

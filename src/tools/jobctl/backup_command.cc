@@ -130,7 +130,24 @@ int Session::Run(std::vector<Pair> pairs) {
 
 bool Session::MakeDrivers() {
   const auto most_requests = static_cast<int64_t>(command_.in_flight) * std::ssize(pairs_);
-  engine_ = IoEngine::ThreadPool(static_cast<int>(std::clamp<int64_t>(most_requests, 1, kMaxIoWorkers)));
+  const int threads = static_cast<int>(std::clamp<int64_t>(most_requests, 1, kMaxIoWorkers));
+  switch (command_.engine) {
+    case BackupCommand::Engine::kAuto:
+      engine_ = IoEngine::Best(threads);
+      break;
+    case BackupCommand::Engine::kThreads:
+      engine_ = IoEngine::ThreadPool(threads);
+      break;
+    case BackupCommand::Engine::kUring: {
+      absl::StatusOr<std::unique_ptr<IoEngine>> uring = IoEngine::Uring(threads);
+      if (!uring.ok()) {
+        Complain(uring.status().message());
+        return false;
+      }
+      engine_ = *std::move(uring);
+      break;
+    }
+  }
   for (const Pair& pair : pairs_) {
     auto driver = MakeBackup({.source = pair.source,
                               .target = pair.target,

@@ -29,6 +29,7 @@ struct BackupCommand {
   int io_threads = 1;
   int in_flight = jobcore::BackupOptions().in_flight;
   size_t chunk_bytes = jobcore::BackupOptions().chunk_bytes;
+  enum class Engine { kAuto, kUring, kThreads } engine = Engine::kAuto;
 };
 
 // On the main thread of a process that has no other thread yet. Returns the exit status.

@@ -3,6 +3,7 @@
 // jobctl: runs jobs from the command line.
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <string>
 
 #include "job-driver/block/backup.h"
@@ -32,6 +33,12 @@ SIGUSR1 prints what every job waits for on standard error.
 
 Exit status: 0 all done; 1 something failed; 2 bad input, nothing was written; 130 cancelled.)";
 
+const std::map<std::string, jobctl::BackupCommand::Engine> kEngines = {
+    {"auto", jobctl::BackupCommand::Engine::kAuto},
+    {"uring", jobctl::BackupCommand::Engine::kUring},
+    {"threads", jobctl::BackupCommand::Engine::kThreads},
+};
+
 void AddBackup(CLI::App& app, jobctl::BackupCommand& command) {
   CLI::App* const backup = app.add_subcommand("backup", "Copy files, such as disk images, as jobs");
   backup->footer(kBackupFooter);
@@ -58,6 +65,10 @@ void AddBackup(CLI::App& app, jobctl::BackupCommand& command) {
       ->check(CLI::Range(Options::kMinChunkBytes, Options::kMaxChunkBytes).description(""))
       ->type_name("SIZE")
       ->default_str("256k");
+  backup->add_option("--io-engine", command.engine, "What does the I/O; auto: io_uring if the kernel allows it")
+      ->transform(CLI::CheckedTransformer(kEngines).description(""))
+      ->type_name("auto|uring|threads")
+      ->default_str("auto");
   backup
       ->add_option("--watchdog", command.watchdog_seconds,
                    "Say what hangs on standard error, when something has for so long")

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "aio/check.h"
+#include "job-common/io_engine.h"
+
+namespace jobcore::inline JOBCORE_ABI {
+namespace {
+
+using Op = IoRequest::Op;
+
+// One attempt at what is left of `request`. As the system calls: -1 and errno.
+ssize_t Transfer(const IoRequest& request, size_t done) {
+  const size_t size = request.size - done;
+  auto offset = static_cast<off_t>(request.offset + done);
+  if (request.op == Op::kRead) return pread(request.fd, request.buffer.data() + done, size, offset);
+  if (request.op == Op::kWrite) return pwrite(request.fd, request.buffer.data() + done, size, offset);
+  auto to_offset = static_cast<off_t>(request.to_offset + done);
+  return copy_file_range(request.fd, &offset, request.to_fd, &to_offset, size, 0);
+}
+
+IoResult Perform(const IoRequest& request) {
+  if (request.op == Op::kDataSync) return {.error = fdatasync(request.fd) == 0 ? 0 : errno};
+  if (request.op == Op::kFileSync) return {.error = fsync(request.fd) == 0 ? 0 : errno};
+  IoResult result;
+  while (result.bytes < request.size) {
+    const ssize_t n = Transfer(request, result.bytes);
+    if (n > 0) {
+      result.bytes += static_cast<size_t>(n);
+    } else if (n == 0) {
+      break;
+    } else if (errno != EINTR) {
+      result.error = errno;
+      break;
+    }
+  }
+  return result;
+}
+
+class ThreadPoolEngine final : public IoEngine {
+ public:
+  explicit ThreadPoolEngine(int threads) {
+    if (threads < 1) internal::Die("IoEngine::ThreadPool: needs at least one thread");
+    workers_.reserve(threads);
+    for (int i = 0; i < threads; ++i) workers_.emplace_back([this] { Work(); });
+  }
+
+  ~ThreadPoolEngine() override {
+    if (pending_ != 0) internal::Die("IoEngine: destroyed with requests in flight");
+    {
+      const std::scoped_lock lock(mutex_);
+      stopping_ = true;
+    }
+    more_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  void Submit(IoRequest& request) override {
+    ++pending_;
+    const std::scoped_lock lock(mutex_);
+    queue_.push_back(&request);
+    more_.notify_one();
+  }
+
+ private:
+  void Work() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      more_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      IoRequest& request = *queue_.front();
+      queue_.pop_front();
+      lock.unlock();
+      const IoResult result = Perform(request);
+      --pending_;  // before the completion: after it, the engine may be destroyed
+      request.Complete(result);
+      lock.lock();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable more_;
+  std::deque<IoRequest*> queue_;    // guarded by mutex_
+  bool stopping_ = false;           // guarded by mutex_
+  std::atomic<size_t> pending_{0};  // queued or being performed
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace
+
+std::unique_ptr<IoEngine> IoEngine::ThreadPool(int threads) { return std::make_unique<ThreadPoolEngine>(threads); }
+
+}  // namespace jobcore::inline JOBCORE_ABI
