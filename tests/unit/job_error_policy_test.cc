@@ -168,6 +168,9 @@ TEST_F(JobErrors, AForceCancelledJobIsNotStoppedAnyMore) {
   const JobRef job = world.Start({.id = "j"}, {.run = [&](JobContext& self) -> Co<absl::Status> {
                                    co_await gate.Pass();
                                    actions.push_back(self.HandleError(IoOperation::kRead, OnError::kStop, EIO));
+                                   const monitor::JobInfo info = world.Query(JobRef(self.job()));
+                                   EXPECT_THAT(info.pause_reasons, IsEmpty());
+                                   EXPECT_EQ(info.io_status, IoStatus::kOk);
                                    co_return absl::CancelledError();
                                  }});
   world.Settle();

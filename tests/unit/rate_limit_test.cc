@@ -111,6 +111,12 @@ TEST(RateLimit, WhatIsOwedIsPaidToTheNanosecond) {
   EXPECT_EQ(limit.StartTime(At(seconds(1))), At(seconds(1)));
 }
 
+TEST(RateLimit, AWaitIsRoundedUpToTheNextNanosecond) {
+  RateLimit limit = Limited(3);
+  limit.Take(kStart, 1);
+  EXPECT_EQ(limit.StartTime(kStart), At(nanoseconds(283'333'334)));  // 1/3 s less half a slice
+}
+
 TEST(RateLimit, ASliceMayBeStartedAtOnce) {
   RateLimit limit = Limited(1000);
   for (int i = 0; i < 101; ++i) {
