@@ -34,7 +34,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 // Lets the loop of the calling thread go round once.
 struct NextTurn {
@@ -53,22 +52,37 @@ class Drive {
   Drive(TestWorld& world, std::string name, AioContext& home)
       : resource(world.core(), std::move(name)), home(home), world_(world) {}
 
-  // A request of the guest; takes a turn of the I/O thread.
+  // The guest makes `n` requests in the drive's I/O thread: it writes 0, 1, 2 … They have come before whatever the
+  // caller makes that thread do next.
+  void Request(int n = 1) {
+    for (int i = 0; i < n; ++i) {
+      home.Post("guest", [this, value = requested_++] { Spawn("request", Write(value)); });
+    }
+  }
+  // How many, and how many are through. The main thread; any thread.
+  int requested() const { return requested_; }
+  int written() const { return written_.load(); }
+  bool all_written() const { return written() == requested(); }
+
+  // A request; takes a turn of the I/O thread.
   Co<void> Write(int value) {
-    const Admission in = co_await resource.Admit();
-    EXPECT_TRUE(home.IsHome());
-    co_await NextTurn();
-    (has_overlay && overlay_active ? overlay : base).push_back(value);
+    {
+      const Admission in = co_await resource.Admit();
+      EXPECT_TRUE(home.IsHome());
+      co_await NextTurn();
+      (overlay_active ? overlay : base).push_back(value);
+    }
+    ++written_;
   }
 
   // What every step of an action does: something that only the drive's I/O thread can do, and that has to be waited
   // for.
   Co<void> Flush() {
     std::atomic<bool> flushed{false};
-    home.Post("flush", [&] {
+    // The waiter, and its world, may be gone as soon as it has seen that it is flushed.
+    home.Post("flush", [&flushed, main = world_.main().shared_from_this()] {
       flushed = true;
-      // The waiter may be gone as soon as it has seen that; its core stays.
-      world_.main().wait_domain().Kick();
+      main->wait_domain().Kick();
     });
     Co<absl::Status> wait =
         AioWaitWhile(world_.main(), [&flushed] { return !flushed; }, {.name = "flush", .deadline = Patience()});
@@ -76,7 +90,7 @@ class Drive {
     EXPECT_TRUE(status.ok()) << status;
   }
 
-  // Everything written so far, in order. While the drive stands still.
+  // Everything written so far, in order. While no request is in flight.
   std::vector<int> contents() const {
     std::vector<int> all = base;
     all.insert(all.end(), overlay.begin(), overlay.end());
@@ -91,36 +105,8 @@ class Drive {
 
  private:
   TestWorld& world_;
-};
-
-// The guest: writes 0, 1, 2 … to a drive, in the drive's I/O thread, until it is told to stop.
-class Guest {
- public:
-  Guest(TestWorld& world, Drive& drive) : world_(world), drive_(drive) {
-    drive.home.Post("guest", [this] { Spawn("guest", WriteAll()); });
-  }
-  void Stop() {
-    stop_ = true;
-    ASSERT_TRUE(world_.RunUntil([&] { return stopped_.load(); }, "the end of the guest"));
-  }
-  int issued() const { return issued_.load(); }
-  // That many more requests have been made.
-  void Wait(int more) {
-    const int goal = issued() + more;
-    ASSERT_TRUE(world_.RunUntil([&] { return issued() >= goal; }, "requests"));
-  }
-
- private:
-  Co<void> WriteAll() {
-    while (!stop_) co_await drive_.Write(issued_.fetch_add(1));
-    stopped_ = true;
-  }
-
-  TestWorld& world_;
-  Drive& drive_;
-  std::atomic<bool> stop_{false};
-  std::atomic<bool> stopped_{false};
-  std::atomic<int> issued_{0};
+  int requested_ = 0;
+  std::atomic<int> written_{0};
 };
 
 std::vector<int> UpTo(int n) {
@@ -223,9 +209,9 @@ TEST_P(Seed001, AWaitBeneathTwoAndMoreSectionsDoesNotHang) {
     held.push_back(*std::move(section));
 
     std::atomic<bool> done{false};
-    drive->home.Post("work", [&] {
+    drive->home.Post("work", [&done, main = world_.main().shared_from_this()] {
       done = true;
-      world_.main().wait_domain().Kick();
+      main->wait_domain().Kick();
     });
     EXPECT_TRUE(
         AioWaitWhileUnlocked(world_.main(), [&] { return !done; }, {.name = "work", .deadline = Patience()}).ok());
@@ -261,66 +247,66 @@ TEST_P(Seed001, NothingIsLockedAcrossTheSteps) {
   EXPECT_EQ(world_.EventOutcome("a"), "succeeded");
 }
 
-// 2: what the lock had been held for, "in an attempt to achieve drained_begin/end semantics", without it. Guests write
-// in the I/O threads all the time. From the first prepare to the last clean both drives stand still, whichever of
-// the two the step is about; what is asked for meanwhile waits, and is neither lost nor let in between two steps.
+// 2: what the lock had been held for, "in an attempt to achieve drained_begin/end semantics", without it. From the
+// first prepare to the last clean both drives stand still, whichever of the two the step is about; what guests ask for
+// meanwhile waits, and is neither lost nor let in between two steps.
 TEST_P(Seed001, RequestsMadeMeanwhileAreNeitherLostNorAdmittedInBetween) {
-  Guest guests[2] = {{world_, drives_[0]}, {world_, drives_[1]}};
-  for (Guest& guest : guests) guest.Wait(5);
+  for (Drive& drive : drives_) drive.Request(5);
+  ASSERT_TRUE(world_.RunUntil([&] { return drives_[0].all_written() && drives_[1].all_written(); }, "requests"));
 
-  std::vector<std::vector<int>> seen[2];
-  const InStep look = [&](std::string_view) -> Co<void> {
-    for (int i : {0, 1}) {
-      EXPECT_EQ(drives_[i].resource.in_flight(), 0u);
-      seen[i].push_back(drives_[i].contents());
+  int steps = 0;
+  const InStep disturb = [&](std::string_view) -> Co<void> {
+    ++steps;
+    for (Drive& drive : drives_) {
+      drive.Request();
+      co_await drive.Flush();  // now the request has been made, and has had time to get in
+      EXPECT_EQ(drive.resource.in_flight(), 0u);
+      EXPECT_EQ(drive.contents(), UpTo(5));
     }
-    for (Drive& drive : drives_) co_await drive.Flush();  // time to do something wrong
   };
-  Submit(Snapshot(drives_[0], look), Snapshot(drives_[1], look));
+  Submit(Snapshot(drives_[0], disturb), Snapshot(drives_[1], disturb));
   RunToTheEnd();
-  for (Guest& guest : guests) {
-    guest.Wait(5);
-    guest.Stop();
-  }
+  ASSERT_TRUE(world_.RunUntil([&] { return drives_[0].all_written() && drives_[1].all_written(); }, "requests"));
 
-  for (int i : {0, 1}) {
-    SCOPED_TRACE(drives_[i].resource.name());
-    ASSERT_EQ(seen[i].size(), 6u);
-    for (const std::vector<int>& contents : seen[i]) EXPECT_EQ(contents, seen[i][0]);
-    EXPECT_EQ(drives_[i].base, seen[i][0]);                      // all that came before
-    EXPECT_FALSE(drives_[i].overlay.empty());                    // all that came after
-    EXPECT_EQ(drives_[i].contents(), UpTo(guests[i].issued()));  // none is missing
+  EXPECT_EQ(steps, 6);
+  for (const Drive& drive : drives_) {
+    SCOPED_TRACE(drive.resource.name());
+    EXPECT_EQ(drive.base, UpTo(5));                        // all that came before
+    EXPECT_EQ(drive.overlay.size(), 6u);                   // all that came since: one in each step
+    EXPECT_EQ(drive.contents(), UpTo(drive.requested()));  // in order
   }
 }
 
-// The transaction's purpose: one action that fails undoes the other one, whose steps have gone well.
+// The transaction's purpose: one action that fails undoes the other one, whose steps have gone well. What was asked for
+// meanwhile goes where it would have gone without the transaction.
 TEST_P(Seed001, AFailingActionUndoesTheOther) {
   for (const bool first_fails : {true, false}) {
+    SCOPED_TRACE(first_fails ? "the first fails" : "the second fails");
     const auto result = [&](bool first) {
       return first == first_fails ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kOk;
     };
-    Guest guests[2] = {{world_, drives_[0]}, {world_, drives_[1]}};
-    for (Guest& guest : guests) guest.Wait(5);
-    int aborting = 0;
-    const InStep look = [&](std::string_view step) -> Co<void> {
+    for (Drive& drive : drives_) drive.Request(5);
+    ASSERT_TRUE(world_.RunUntil([&] { return drives_[0].all_written() && drives_[1].all_written(); }, "requests"));
+    const std::vector<int> before = drives_[0].contents();
+    int aborted = 0;
+    const InStep disturb = [&](std::string_view step) -> Co<void> {
       EXPECT_NE(step, "commit");
-      if (step != "abort") co_return;
-      ++aborting;
-      for (const Drive& drive : drives_) EXPECT_EQ(drive.resource.in_flight(), 0u);  // undone in peace
+      if (step == "abort") ++aborted;
+      for (Drive& drive : drives_) {
+        drive.Request();
+        co_await drive.Flush();
+        EXPECT_EQ(drive.contents(), before);  // undone in peace
+      }
     };
-    Submit(Snapshot(drives_[0], look, result(true)), Snapshot(drives_[1], look, result(false)));
+    Submit(Snapshot(drives_[0], disturb, result(true)), Snapshot(drives_[1], disturb, result(false)));
     RunToTheEnd();
-    EXPECT_EQ(aborting, 2);
+    EXPECT_EQ(aborted, 2);
     EXPECT_EQ(world_.EventOutcome(first_fails ? "a" : "b"), "failed: no space for an overlay");
     EXPECT_EQ(world_.EventOutcome(first_fails ? "b" : "a"), "cancelled");
-    for (Guest& guest : guests) {
-      guest.Wait(5);  // the drives go on, as they were
-      guest.Stop();
-    }
-    for (int i : {0, 1}) {
-      EXPECT_FALSE(drives_[i].has_overlay);
-      EXPECT_EQ(drives_[i].base, UpTo(guests[i].issued()));
-      drives_[i].base.clear();
+    ASSERT_TRUE(world_.RunUntil([&] { return drives_[0].all_written() && drives_[1].all_written(); }, "requests"));
+    for (const Drive& drive : drives_) {
+      EXPECT_FALSE(drive.has_overlay);
+      EXPECT_EQ(drive.base, UpTo(drive.requested()));
     }
   }
 }
@@ -400,11 +386,14 @@ TEST(Seed001Unref, TheLastReferenceMayBeDroppedAnywhere) {
 TEST(Seed001SetIOThread, AnActionMovesToAnotherThreadInTheMiddle) {
   TestWorld world({.io_threads = 2});
   Drive drives[2] = {{world, "drive0", world.io(0)}, {world, "drive1", world.io(0)}};
-  Guest guest(world, drives[1]);
+  drives[1].Request(5);
   JobTxnBuilder transaction(world.core());
   const JobRef a = world.Create(SnapshotOf(drives[0], "a", transaction), Snapshot(drives[0]));
   auto remote = std::make_shared<Remote>();
-  Script mover = Snapshot(drives[1]);
+  Script mover = Snapshot(drives[1], [&](std::string_view step) -> Co<void> {
+    if (step == "commit") drives[1].Request();
+    co_await drives[1].Flush();
+  });
   AioContext* home_at_end = nullptr;
   mover.run = [&](JobContext& job) -> Co<absl::Status> {
     const absl::Status result = co_await Obey(job, *remote);
@@ -428,10 +417,9 @@ TEST(Seed001SetIOThread, AnActionMovesToAnotherThreadInTheMiddle) {
   ASSERT_TRUE(world.RunUntilNull(b));
   EXPECT_EQ(home_at_end, &world.io(1));
   EXPECT_EQ(world.EventOutcome("b"), "succeeded");
-  guest.Wait(5);
-  guest.Stop();
-  EXPECT_EQ(drives[1].contents(), UpTo(guest.issued()));
-  EXPECT_THAT(drives[1].overlay, testing::Not(IsEmpty()));
+  ASSERT_TRUE(world.RunUntil([&] { return drives[1].all_written(); }, "requests"));
+  EXPECT_EQ(drives[1].base, UpTo(5));
+  EXPECT_THAT(drives[1].overlay, ElementsAre(5));
 }
 
 }  // namespace
