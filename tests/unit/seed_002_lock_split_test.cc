@@ -49,7 +49,7 @@ TEST(Seed002, FindingAJobAndActingOnItAreOneStep) {
       ++found;
     }
   });
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 60; ++i) {
     const JobRef job = world.Create({.id = "backup0", .context = &world.io()}, {});
     StartJob(*job).IgnoreError();
     EXPECT_TRUE(world.RunUntilNull(job));
