@@ -10,8 +10,8 @@
 //      cleanup to directly invoke the other job's cleanup from within the same thread, leading to a situation
 //      that will deadlock the entire transaction"
 //
-// and its repair separates creating a job from starting it, so that a job which has not started can be
-// treated like a paused one. Each of these is a scenario here.
+// and its patches name the rest: a "dead pointer in txn list", a "clean" hook, and a "start" apart from creating the
+// job, so that a job which has not started can be treated like a paused one. Each of these is a scenario here.
 
 #include <memory>
 #include <string>
@@ -31,6 +31,8 @@ using ::testing::IsEmpty;
 // A backup of a disk so small that it is done at once.
 Script FastBackup() { return {.type = "backup"}; }
 
+// 1: "they complete before remaining jobs get a chance to join the transaction". Here no group converges before it has
+// been sealed.
 TEST(Seed000, AJobSoFastThatItEndsBeforeTheOthersHaveJoinedWaitsForThem) {
   TestWorld world({.io_threads = 1});
   JobTxnBuilder transaction(world.core());
@@ -56,6 +58,7 @@ TEST(Seed000, AJobSoFastThatItEndsBeforeTheOthersHaveJoinedWaitsForThem) {
   EXPECT_EQ(world.EventOutcome("backup1"), "succeeded");
 }
 
+// 1: "the transactional jobs can complete in batches or phases instead of all together".
 TEST(Seed000, TheJobsOfATransactionCompleteAllTogetherAndNotInBatches) {
   TestWorld world({.io_threads = 2});
   for (int round = 0; round < 50; ++round) {
@@ -95,6 +98,8 @@ TEST(Seed000, TheJobsOfATransactionCompleteAllTogetherAndNotInBatches) {
   EXPECT_EQ(pending, 300);
 }
 
+// 1: "the completion mode can leave well known state and the QLIST can get corrupted": the members are a list under
+// job_mutex, and the group's phase says what may still happen to it.
 TEST(Seed000, TheListOfMembersStaysWellWhileSomeJoinAndOthersFinish) {
   TestWorld world({.io_threads = 2});
   JobTxnBuilder transaction(world.core());
@@ -116,6 +121,9 @@ TEST(Seed000, TheListOfMembersStaysWellWhileSomeJoinAndOthersFinish) {
   EXPECT_EQ(world.log().All({"Clean"}).size(), 100u);
 }
 
+// 2: "if two or more jobs defer to the main loop at roughly the same time, it's possible for one job's cleanup to
+// directly invoke the other job's cleanup from within the same thread". One actor finalises a group, whoever finished
+// last.
 TEST(Seed000, TwoJobsThatFinishAtTheSameTimeAreCleanedUpOneAfterTheOtherByOneActor) {
   for (int round = 0; round < 200; ++round) {
     TestWorld world({.io_threads = 2});
@@ -156,6 +164,7 @@ TEST(Seed000, TwoJobsThatFinishAtTheSameTimeAreCleanedUpOneAfterTheOtherByOneAct
   }
 }
 
+// 2, when they fail: the "transactional failure race test" of the last patch.
 TEST(Seed000, TwoJobsThatFailAtTheSameTimeAbortTheTransactionOnce) {
   for (int round = 0; round < 100; ++round) {
     TestWorld world({.io_threads = 2});
@@ -176,6 +185,7 @@ TEST(Seed000, TwoJobsThatFailAtTheSameTimeAbortTheTransactionOnce) {
   }
 }
 
+// "Add .start field", "add block_job_start", "refactor backup_start as backup_job_create".
 TEST(Seed000, CreatingAndStartingAreTwoStepsSoATransactionIsMadeWholeBeforeAnyMemberRuns) {
   TestWorld world;
   JobTxnBuilder transaction(world.core());
@@ -191,6 +201,7 @@ TEST(Seed000, CreatingAndStartingAreTwoStepsSoATransactionIsMadeWholeBeforeAnyMe
   EXPECT_EQ(world.Outcome(a), "succeeded");
 }
 
+// "Implement the ability to 'start' a 'paused' job".
 TEST(Seed000, AJobThatIsPausedBeforeItHasStartedStartsPaused) {
   TestWorld world;
   const JobRef job = world.Create({.id = "backup0"}, FastBackup());
@@ -203,6 +214,51 @@ TEST(Seed000, AJobThatIsPausedBeforeItHasStartedStartsPaused) {
   ASSERT_TRUE(world.RunUntilNull(job));
 }
 
+// "Fix dead pointer in txn list": a job that goes before the transaction has completed, because its command has failed,
+// leaves nothing behind there; the others complete without it.
+TEST(Seed000, AMemberThatGoesEarlyLeavesNoPointerBehind) {
+  TestWorld world({.io_threads = 1});
+  JobTxnBuilder transaction(world.core());
+  const JobRef first = world.Start({.id = "backup0", .context = &world.io(), .group = &transaction}, FastBackup());
+  {
+    const JobRef gone = world.Create({.id = "backup1", .context = &world.io(), .group = &transaction}, FastBackup());
+    ASSERT_TRUE(AbandonJob(*gone).ok());
+  }
+  world.Settle();
+  EXPECT_THAT(world.log().Of("backup1"), ElementsAre("~"));  // freed, and no hook is called
+  const JobRef last = world.Start({.id = "backup1", .context = &world.io(), .group = &transaction}, FastBackup());
+  ASSERT_TRUE(transaction.Seal().ok());
+  ASSERT_TRUE(world.RunUntilNull(first));
+  ASSERT_TRUE(world.RunUntilNull(last));
+  EXPECT_EQ(world.EventOutcome("backup0"), "succeeded");
+  EXPECT_EQ(world.EventOutcome("backup1"), "succeeded");
+}
+
+// "Add .clean property": what has to be let go is let go in one place, once, however the transaction ends and however
+// far the job got.
+TEST(Seed000, EveryMemberIsCleanedOnceHoweverTheTransactionEnds) {
+  for (const bool fails : {false, true}) {
+    TestWorld world({.io_threads = 1});
+    JobTxnBuilder transaction(world.core());
+    std::vector<JobRef> jobs;
+    jobs.push_back(world.Create({.id = "backup0", .context = &world.io(), .group = &transaction}, FastBackup()));
+    jobs.push_back(world.Create({.id = "backup1", .context = &world.io(), .group = &transaction},
+                                fails ? Returning(absl::DataLossError("the disk is gone")) : FastBackup()));
+    jobs.push_back(world.Create({.id = "backup2", .context = &world.io(), .group = &transaction}, FastBackup()));
+    ASSERT_TRUE(transaction.Seal().ok());
+    for (const JobRef& job : jobs) {
+      if (fails && job->id() == "backup2") continue;  // never started
+      StartJob(*job).IgnoreError();
+    }
+    for (const JobRef& job : jobs) ASSERT_TRUE(world.RunUntilNull(job));
+    for (const JobRef& job : jobs) {
+      EXPECT_EQ(world.log().Count(job->id(), "Clean"), 1);
+      EXPECT_EQ(world.log().Count(job->id(), fails ? "Abort" : "Commit"), 1);
+    }
+  }
+}
+
+// A command that fails half way: all that it has made is undone, nothing of it has run.
 TEST(Seed000, ATransactionWhoseMemberCannotBeMadeIsUndoneWithoutEverRunning) {
   TestWorld world;
   std::vector<JobRef> jobs;

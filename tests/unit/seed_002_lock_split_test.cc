@@ -26,6 +26,8 @@ namespace {
 using ::testing::Each;
 using ::testing::ElementsAre;
 
+// job-monitor functions "require consistency between the search of a specific job (job_get) and the actual
+// operation/action on it (e.g. job_user_cancel)".
 TEST(Seed002, FindingAJobAndActingOnItAreOneStep) {
   TestWorld world({.io_threads = 1});
   std::atomic<bool> stop{false};
@@ -47,7 +49,7 @@ TEST(Seed002, FindingAJobAndActingOnItAreOneStep) {
       ++found;
     }
   });
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 60; ++i) {
     const JobRef job = world.Create({.id = "backup0", .context = &world.io()}, {});
     StartJob(*job).IgnoreError();
     EXPECT_TRUE(world.RunUntilNull(job));
@@ -57,6 +59,8 @@ TEST(Seed002, FindingAJobAndActingOnItAreOneStep) {
   monitor_thread.join();
 }
 
+// "… therefore the job mutex lock is always held by the caller", which is worth something only if the callee keeps it
+// held.
 TEST(Seed002, AVerbOpensNoGapInTheLock) {
   TestWorld world({.io_threads = 1});
   auto remote = std::make_shared<Remote>();
@@ -90,6 +94,7 @@ TEST(Seed002, AVerbOpensNoGapInTheLock) {
   ASSERT_TRUE(world.RunUntilStatus(job, "concluded"));
 }
 
+// Its example unlocks and locks again in the middle of job_exit, three times. Here a gap is a scope with a name.
 TEST(Seed002, AGapIsVisibleAndWhatWasFoundBeforeItMustBeLookedForAgain) {
   TestWorld world;
   const JobRef job = world.Create({.id = "backup0"}, {});
@@ -105,6 +110,8 @@ TEST(Seed002, AGapIsVisibleAndWhatWasFoundBeforeItMustBeLookedForAgain) {
   EXPECT_EQ(job->status(), JobStatus::kNull);  // the reference has kept it alive
 }
 
+// job-driver functions "are not aware of the job mutex, and delegate the locking to the callee instead"; and "move
+// inner aiocontext lock in callbacks": no callback is called under any lock.
 TEST(Seed002, ADriverNeverSeesTheMutexAndItsCallsTakeItThemselves) {
   TestWorld world({.io_threads = 1});
   const auto free = [] { EXPECT_EQ(internal::HeldJobMutex(), nullptr); };
@@ -161,6 +168,7 @@ TEST(Seed002, ADriverNeverSeesTheMutexAndItsCallsTakeItThemselves) {
   EXPECT_EQ(world.EventOutcome("mirror0"), "succeeded");
 }
 
+// "Part of the work to get rid of AioContext lock usage in favour of smaller granularity locks."
 TEST(Seed002, MonitorsDoNotWaitForADriverThatIsBusyInItsThread) {
   TestWorld world({.io_threads = 1});
   std::atomic<bool> busy{false};
@@ -184,6 +192,8 @@ TEST(Seed002, MonitorsDoNotWaitForADriverThatIsBusyInItsThread) {
   ASSERT_TRUE(world.RunUntilNull(job));
 }
 
+// "AIO_WAIT_WHILE_UNLOCKED (same as the original AIO_WAIT_WHILE but does not release and re-acquire the aiocontext
+// lock)".
 TEST(Seed002, AWaitIsMadeWithoutTheLockAndEndsWhereverTheJobLives) {
   TestWorld world({.io_threads = 2});
   for (AioContext* context : {static_cast<AioContext*>(nullptr), &world.io(0), &world.io(1)}) {
@@ -195,6 +205,54 @@ TEST(Seed002, AWaitIsMadeWithoutTheLockAndEndsWhereverTheJobLives) {
   }
 }
 
+// "Use the already existent job_mutex to protect the job structures and list": jobs are made and forgotten while others
+// walk the list, in pages. A job that lives throughout is in each walk, once.
+TEST(Seed002, TheListIsWholeForThoseWhoWalkItWhileOthersChangeIt) {
+  TestWorld world({.io_threads = 1});
+  std::vector<JobRef> stay;
+  for (int i = 0; i < 100; ++i) stay.push_back(world.Create({.id = "stay" + std::to_string(i)}, {}));
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop) {
+      const JobRef passing = world.Create({.id = "passing", .context = &world.io()}, {});
+      EXPECT_TRUE(AbandonJob(*passing).ok());
+    }
+  });
+  for (int i = 0; i < 50; ++i) {
+    int seen = 0;
+    uint64_t last = UINT64_MAX;
+    for (const monitor::JobInfo& info : monitor::SnapshotJobs(world.core())) {
+      EXPECT_LT(info.number, last);
+      last = info.number;
+      if (info.id != "passing") ++seen;
+    }
+    EXPECT_EQ(seen, 100);
+  }
+  stop = true;
+  other.join();
+  for (const JobRef& job : stay) EXPECT_TRUE(AbandonJob(*job).ok());
+}
+
+// "Remove aiocontext locks since the functions are under BQL": what is global happens in one thread, the main one,
+// wherever the job has run and whoever has finished last.
+TEST(Seed002, FinalisationIsInTheMainContextWhereverTheJobHasRun) {
+  TestWorld world({.io_threads = 2});
+  JobTxnBuilder group(world.core());
+  const JobRef a = world.Create({.id = "a", .context = &world.io(0), .group = &group}, {});
+  const JobRef b = world.Create({.id = "b", .context = &world.io(1), .group = &group}, {});
+  ASSERT_TRUE(group.Seal().ok());
+  ASSERT_TRUE(StartJob(*a).ok());
+  ASSERT_TRUE(StartJob(*b).ok());
+  for (const JobRef& job : {a, b}) {
+    ASSERT_TRUE(world.RunUntilNull(job));
+    EXPECT_EQ(world.log().Where(job->id(), "Run"), job->context().name());
+    for (const char* hook : {"Prepare", "Commit", "Clean"})
+      EXPECT_EQ(world.log().Where(job->id(), hook), world.main().name());
+  }
+}
+
+// "Taking the aiocontext lock after the job lock is already held can cause deadlocks (in the worst case we might want
+// the opposite order)".
 TEST(Seed002, OneMutexIsEnoughForJobsOfSeveralContextsSoThereIsNoOrderToGetWrong) {
   // The jobs of one group live in three contexts; monitors act on all of them from two threads. Where each
   // context had a lock of its own, the two walked into each other.
@@ -232,8 +290,9 @@ TEST(Seed002, OneMutexIsEnoughForJobsOfSeveralContextsSoThereIsNoOrderToGetWrong
   }
 }
 
+// "job_ref(); // assumes the lock held", and "completely eradicating them from the job API (with the exception of
+// driver->free())".
 TEST(Seed002, DroppingAReferenceNeverLocks) {
-  // job_ref and job_unref needed the lock, and unref ran the driver's destructor under it.
   TestWorld world;
   std::vector<JobRef> references;
   {
