@@ -174,7 +174,8 @@ absl::Status Session::CreateJobs() {
                                            {.id = pairs_[i].id,
                                             .context = &io_threads_[i % io_threads_.size()]->context(),
                                             .group = command_.group ? &group : nullptr,
-                                            .auto_finalize = !command_.ask_to_finalize},
+                                            .auto_finalize = !command_.ask_to_finalize,
+                                            .speed = command_.bytes_per_second},
                                            std::move(drivers_[i]));
     if (!job.ok()) return job.status();
     jobs_.push_back(*std::move(job));

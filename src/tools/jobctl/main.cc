@@ -3,6 +3,7 @@
 // jobctl: runs jobs from the command line.
 
 #include <CLI/CLI.hpp>
+#include <limits>
 #include <map>
 #include <string>
 
@@ -74,6 +75,13 @@ void AddBackup(CLI::App& app, jobctl::BackupCommand& command) {
                    "Say what hangs on standard error, when something has for so long")
       ->type_name("SECONDS")
       ->check(CLI::Range(0.1, 1e6).description(""));
+  backup
+      ->add_option("--speed", command.bytes_per_second,
+                   "Bytes per second of each job at most; 500k, 20m, …; 0: no limit")
+      ->transform(CLI::AsSizeValue(false).description(""))
+      ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()).description(""))
+      ->type_name("SIZE")
+      ->default_str("0");
   backup->add_flag("--json", command.json, "One JSON object per line instead of text");
 }
 
