@@ -13,6 +13,9 @@
 //       held by job 'a', running: I/O read for 3.2 s
 //   jobs
 //     job 'a'  running  I/O read for 3.2 s
+//   resources
+//     disk0  1 in flight, 2 parked
+//       section 'snapshot' waits for 3.1 s: resource 'disk0' has 1 request in flight
 //
 // A dump is taken of a living system, piece by piece: each piece was true at some moment during the call, and two of
 // them need not fit together. Times are as exact as turns of the loops: a wait counts from the beginning of the turn
@@ -21,6 +24,7 @@
 #ifndef JOBCORE_JOB_MONITOR_WAIT_DUMP_H_
 #define JOBCORE_JOB_MONITOR_WAIT_DUMP_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -42,8 +46,7 @@ struct LoopState {
   Nanoseconds polled_ago{0};  // the time since its last turn began
 };
 
-// A wait of AioWaitWhileUnlocked, AioWaitWhile, or anything that is made of them. Later kinds of waits (drained
-// sections of resources) are records of this type, too.
+// A wait of AioWaitWhileUnlocked, AioWaitWhile, or anything that is made of them.
 struct WaitRecord {
   uint64_t id = 0;   // of this wait, among those with the same `loop`
   std::string loop;  // of which context the condition is
@@ -65,11 +68,26 @@ struct JobWait {
   std::vector<std::string> held_by;  // empty: nobody that the core knows of
 };
 
+// A resource (job-driver/resource.h) over which a section is open, or about to be.
+struct ResourceState {
+  struct Section {
+    std::string name;
+    Nanoseconds lasted{0};  // since it was asked for
+    bool granted = false;
+    std::string held_by;  // what it waits for; empty once it has been granted
+  };
+  std::string name;
+  size_t in_flight = 0;
+  size_t parked = 0;  // requests that wait for the end of the last section
+  std::vector<Section> sections = {};
+};
+
 struct WaitDump {
   std::string obstacle;  // why it is not complete; empty: it is
   std::vector<LoopState> loops;
   std::vector<WaitRecord> waits;
   std::vector<JobWait> jobs;  // oldest first
+  std::vector<ResourceState> resources;
 };
 
 // Any thread; waits for no loop. Takes job_mutex for a page of jobs at a time. Where the mutex itself is not to be

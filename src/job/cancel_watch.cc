@@ -41,10 +41,11 @@ void CancelWatch::Look() {
   AioContext& main = core_.main_context();
   const TimePoint now = main.clock().Now();
   TimePoint next = kNoDeadline;
+  const std::vector<ListedWait> waits = main.wait_domain().List();  // to name what jobs wait for
   bool more = true;
   while (more) {
     JobLock lock(core_);
-    more = LookAtSome(now, next);
+    more = LookAtSome(now, next, waits);
   }
   if (next == kNoDeadline) {
     if (timer_ != nullptr) timer_->Disarm();
@@ -57,7 +58,7 @@ void CancelWatch::Look() {
   timer_->ArmAt(next);
 }
 
-bool CancelWatch::LookAtSome(TimePoint now, TimePoint& next) {
+bool CancelWatch::LookAtSome(TimePoint now, TimePoint& next, const std::vector<ListedWait>& waits) {
   constexpr int kMost = 64;
   for (int i = 0; i < kMost; ++i) {
     if (queue_.empty()) return false;
@@ -68,7 +69,7 @@ bool CancelWatch::LookAtSome(TimePoint now, TimePoint& next) {
         return false;
       }
       queue_.pop_front();
-      JobOps::ReportUnresponsive(core_, first.job);
+      JobOps::ReportUnresponsive(core_, first.job, waits);
     } else {
       queue_.pop_front();
     }
@@ -94,11 +95,14 @@ bool JobOps::IsWatched(JobCore& core, uint64_t job) {
   return found != core.jobs_.end() && found->second->watched_;
 }
 
-void JobOps::ReportUnresponsive(JobCore& core, uint64_t number) {
+void JobOps::ReportUnresponsive(JobCore& core, uint64_t number, const std::vector<ListedWait>& waits) {
   Job& job = *core.jobs_.find(number)->second;
   JobEvent& event = AppendEvent(job, Now(job.core_));
   event.kind = JobEvent::Kind::kUnresponsive;
   event.waits_for = WaitsFor(job);
+  for (const ListedWait& wait : waits) {
+    if (wait.chain == &job.run_root_) absl::StrAppend(&event.waits_for, ": '", wait.name, "'");
+  }
   UnwatchCancelled(job);
 }
 

@@ -48,7 +48,8 @@ class CancelWatch final : public WorkItem {
   // In the main context: reports who is due, and sets the timer for the next one.
   void Look() JOBCORE_EXCLUDES(job_mutex);
   // At most so many entries of the queue are looked at in one critical section. True: there may be more to do now.
-  bool LookAtSome(TimePoint now, TimePoint& next) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  bool LookAtSome(TimePoint now, TimePoint& next, const std::vector<ListedWait>& waits)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   JobCore& core_;
   const Nanoseconds delay_;

@@ -172,7 +172,9 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
   // What the members want to stand still does so from here to the end, unless they are all to abort.
   DrainedSection section;
   if (commit) {
+    enter(internal::Finaliser::kDrain, nullptr);
     absl::StatusOr<DrainedSection> opened = co_await DrainMembers(*txn, members);
+    enter(nullptr, nullptr);
     if (opened.ok()) section = *std::move(opened);
     JobLock lock(core);
     if (opened.ok()) {

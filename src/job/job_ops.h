@@ -64,6 +64,7 @@ struct PendingVerbs {
   };
   std::vector<Request> requests;    // not answered yet; the first one's hook may be in progress
   const CoRoot* serving = nullptr;  // while it is
+  const char* serving_hook = "";    // "Complete" or "Change"
 };
 
 // A job that has, or had, a speed limit.
@@ -91,6 +92,8 @@ struct Throttling {
 // What the finaliser of a group is doing; in its frame. The root never changes, the rest is for any thread that
 // holds job_mutex.
 struct Finaliser {
+  static constexpr char kDrain[] = "drain";  // in no hook: waits for resources to stand still
+
   const CoRoot* root;
   std::atomic<const char*> hook{nullptr};  // that it is in; null: none
   std::atomic<const Job*> job{nullptr};    // whose hook
@@ -265,7 +268,8 @@ class JobOps {
   static void WatchCancelled(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void UnwatchCancelled(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static bool IsWatched(JobCore& core, uint64_t job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static void ReportUnresponsive(JobCore& core, uint64_t job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void ReportUnresponsive(JobCore& core, uint64_t job, const std::vector<ListedWait>& waits)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   // --- Observers (event_observer.cc) ---
   static void WakeObservers(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);

@@ -31,7 +31,10 @@ Resource::Resource(JobCore& core, std::string name)
     : core_(core),
       main_(core.main_context().shared_from_this()),
       name_(std::move(name)),
-      number_(next_resource.fetch_add(1, std::memory_order_relaxed)) {}
+      number_(next_resource.fetch_add(1, std::memory_order_relaxed)) {
+  JobLock lock(core_);
+  ResourceOps::All(core_).push_back(this);
+}
 
 Resource::~Resource() {
   JobLock lock(core_);
@@ -41,6 +44,7 @@ Resource::~Resource() {
                           : users_ != 0      ? "a group with a job that names it has not concluded"
                                              : nullptr;
   if (why != nullptr) internal::Die(absl::StrCat("Resource '", name_, "' destroyed while ", why));
+  std::erase(ResourceOps::All(core_), this);
 }
 
 bool Resource::draining() const {
@@ -243,6 +247,19 @@ std::string ResourceOps::WaitsFor(const internal::Section& section) {
     }
   }
   return text;
+}
+
+std::optional<monitor::ResourceState> ResourceOps::Observe(const Resource& resource, TimePoint now) {
+  if (resource.sections_.empty()) return std::nullopt;
+  monitor::ResourceState state{
+      .name = resource.name_, .in_flight = resource.in_flight(), .parked = resource.parked_.size()};
+  for (const internal::Section* section : resource.sections_) {
+    state.sections.push_back({.name = section->name,
+                              .lasted = std::max(now - section->since, Nanoseconds(0)),
+                              .granted = section->granted,
+                              .held_by = section->granted ? "" : WaitsFor(*section)});
+  }
+  return state;
 }
 
 bool ResourceOps::TryGrant(internal::Section& section) {

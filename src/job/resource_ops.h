@@ -6,6 +6,7 @@
 #define JOBCORE_SRC_JOB_RESOURCE_OPS_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,10 @@
 #include "absl/types/span.h"
 #include "job-common/coroutine.h"
 #include "job-common/job.h"
+#include "job-common/job_core.h"
 #include "job-common/job_mutex.h"
 #include "job-driver/resource.h"
+#include "job-monitor/wait_dump.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -48,10 +51,10 @@ class ResourceOps {
   static void Reopen(internal::Section& section) JOBCORE_EXCLUDES(job_mutex);
   // What a section that has not been granted waits for; empty: nothing.
   static std::string WaitsFor(const internal::Section& section) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static const std::vector<internal::Section*>& Sections(const Resource& resource)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
-    return resource.sections_;
-  }
+  static std::vector<Resource*>& All(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { return core.resources_; }
+  // For dumps; nothing if nobody drains it.
+  static std::optional<monitor::ResourceState> Observe(const Resource& resource, TimePoint now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   // --- Jobs ---
   static void AddUser(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);

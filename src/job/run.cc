@@ -107,7 +107,7 @@ void JobOps::RunReturned(CoRoot& root) {
   if (!job.serving_) {
     FinishRun(job);
   } else {
-    root.SuspendIn("end of the hook that answers a request");
+    root.SuspendIn("end of the hook beside it");
   }
 }
 
@@ -210,6 +210,7 @@ Co<void> JobOps::ServeRequests(JobRef job) {
       options = std::move(pending.requests.front().options);
       accepted = pending.complete_accepted;
       pending.serving = root;
+      pending.serving_hook = verb == JobVerb::kComplete ? "Complete" : "Change";
     }
     absl::Status status;
     try {

@@ -12,6 +12,7 @@
 #include "absl/strings/strip.h"
 #include "job-monitor/job_query.h"
 #include "job/job_ops.h"
+#include "job/resource_ops.h"
 #include "job/wait_text.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -72,6 +73,10 @@ class Dumper {
     std::vector<std::shared_ptr<AioContext>> contexts = {core_.main_context().shared_from_this()};
     bool complete = JobOps::TryLocked(core_, internal::kMutexPatience, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
       contexts = JobOps::Contexts(core_);
+      const TimePoint now = core_.main_context().clock().Now();
+      for (const Resource* resource : ResourceOps::All(core_)) {
+        if (auto state = ResourceOps::Observe(*resource, now)) dump_.resources.push_back(*std::move(state));
+      }
     });
     for (const std::shared_ptr<AioContext>& context : contexts) {
       dump_.loops.push_back(internal::Observe(*context));
@@ -203,6 +208,17 @@ std::string ToString(const WaitDump& dump) {
     for (const std::string& holder : job.held_by) jobs.Note(absl::StrCat("held by ", holder));
   }
   absl::StrAppend(&text, "jobs\n", dump.jobs.empty() ? "  none\n" : jobs.ToString());
+  if (dump.resources.empty()) return text;
+
+  Table resources;
+  for (const ResourceState& resource : dump.resources) {
+    resources.Row({resource.name, absl::StrCat(resource.in_flight, " in flight, ", resource.parked, " parked")});
+    for (const ResourceState::Section& section : resource.sections) {
+      resources.Note(absl::StrCat("section ", Quoted(section.name), section.granted ? " open for " : " waits for ",
+                                  DurationText(section.lasted), section.held_by.empty() ? "" : ": ", section.held_by));
+    }
+  }
+  absl::StrAppend(&text, "resources\n", resources.ToString());
   return text;
 }
 

@@ -95,12 +95,13 @@ void JobOps::ForEachChain(const Job& job, absl::FunctionRef<void(std::string_vie
   const bool runs = job.started_ && !IsCompleted(job.status_);
   if (runs) visit("", job.run_root_);
   if (runs && job.pending_ != nullptr && job.pending_->serving != nullptr) {
-    visit("requests", *job.pending_->serving);
+    visit(job.pending_->serving_hook, *job.pending_->serving);
   }
   const internal::Finaliser* const finaliser = job.txn_->finaliser_;
   if (finaliser == nullptr) return;
   const char* const hook = finaliser->hook.load(std::memory_order_acquire);
-  if (hook != nullptr && finaliser->job.load(std::memory_order_relaxed) == &job) visit(hook, *finaliser->root);
+  if (hook != nullptr && hook != internal::Finaliser::kDrain && finaliser->job.load(std::memory_order_relaxed) == &job)
+    visit(hook, *finaliser->root);
 }
 
 std::string JobOps::RunWaitsFor(const Job& job) {
@@ -125,6 +126,7 @@ std::string JobOps::GroupWaitsFor(const Job& job) {
   if (txn.finaliser_ == nullptr) return "the finalisation of its group, posted to the main context";
   const char* const hook = txn.finaliser_->hook.load(std::memory_order_acquire);
   if (hook == nullptr) return "the finalisation of its group, about to begin";
+  if (hook == internal::Finaliser::kDrain) return "the resources that are to stand still at the end of its group";
   const Job& at = *txn.finaliser_->job.load(std::memory_order_relaxed);  // the finaliser has a reference
   return absl::StrCat("the ", hook, " hook of ", &at == &job ? "its own" : NameOf(at), ", in ",
                       ChainText(*txn.finaliser_->root, *job.core_.main_context_));
@@ -163,8 +165,8 @@ std::vector<std::string> JobOps::HeldBy(const Job& job) {
                         job.word_.activity() == JobWord::Activity::kRunning;
     if (posted || job.run_root_.since() == TimePoint()) held_by.push_back(HeldByLoop(job.context()));
     if (job.pending_ != nullptr && job.pending_->serving != nullptr) {
-      held_by.push_back(
-          absl::StrCat("the hook that answers a request, in ", ChainText(*job.pending_->serving, job.context())));
+      held_by.push_back(absl::StrCat("its ", job.pending_->serving_hook, " hook, in ",
+                                     ChainText(*job.pending_->serving, job.context())));
     }
   } else if (IsCompleted(job.status_) && !IsConcluded(job.status_)) {
     JobTxn& txn = *job.txn_;

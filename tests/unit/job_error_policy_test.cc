@@ -120,14 +120,14 @@ TEST_F(JobErrors, AResumeByAPersonTakesBothReasonsBack) {
   const JobRef job = StartFailing(OnError::kStop, {EIO});
   world.Settle();
   ASSERT_TRUE(world.Pause(job).ok());
-  ASSERT_TRUE(world.Pause(job, "drain:disk0").ok());
-  EXPECT_THAT(world.Query(job).pause_reasons, ElementsAre("error", "user", "drain:disk0"));
+  ASSERT_TRUE(world.Pause(job, "maintenance").ok());
+  EXPECT_THAT(world.Query(job).pause_reasons, ElementsAre("error", "user", "maintenance"));
   ASSERT_TRUE(world.Resume(job).ok());
-  EXPECT_THAT(world.Query(job).pause_reasons, ElementsAre("drain:disk0"));
+  EXPECT_THAT(world.Query(job).pause_reasons, ElementsAre("maintenance"));
   EXPECT_EQ(world.Query(job).io_status, IoStatus::kOk);
   EXPECT_EQ(world.Status(job), "paused");
   ExpectRefused(world.Resume(job), "Can't resume a job that was not paused", "j");
-  ASSERT_TRUE(world.Resume(job, "drain:disk0").ok());
+  ASSERT_TRUE(world.Resume(job, "maintenance").ok());
   EXPECT_EQ(world.Status(job), "running");
 }
 
@@ -147,8 +147,8 @@ TEST_F(JobErrors, AResumeOfTheErrorLeavesThePauseOfAPerson) {
 TEST_F(JobErrors, AnotherResumeKeepsTheIoStatus) {
   const JobRef job = StartFailing(OnError::kStop, {EIO});
   world.Settle();
-  ASSERT_TRUE(world.Pause(job, "drain:disk0").ok());
-  ASSERT_TRUE(world.Resume(job, "drain:disk0").ok());
+  ASSERT_TRUE(world.Pause(job, "maintenance").ok());
+  ASSERT_TRUE(world.Resume(job, "maintenance").ok());
   EXPECT_EQ(world.Query(job).io_status, IoStatus::kFailed);
   EXPECT_EQ(world.Status(job), "paused");
 }

@@ -53,6 +53,7 @@ TEST(JobMove, RunningJobGoesOnInTheNewContextAfterItsPauseHook) {
   auto seen = std::make_shared<Seen>();
   Replies replies;
   const JobRef job = world.Start({.id = "a", .context = &world.io(0)}, Wanderer(seen));
+  ASSERT_TRUE(world.RunUntil([&] { return seen->steps > 0; }));
   EXPECT_TRUE(Move(world, job, world.io(1), replies.Make(world.main())).ok());
   ASSERT_TRUE(world.RunUntil([&] { return replies.count() == 1; }));
   EXPECT_THAT(replies.all(), ElementsAre("OK"));
@@ -95,7 +96,7 @@ TEST(JobMove, ParkedJobHopsWithoutLeavingItsPauseAndWithoutAnEvent) {
   auto remote = std::make_shared<Remote>();
   Replies replies;
   const JobRef job = world.Start({.id = "a", .context = &world.io(0)}, Obedient(remote));
-  ASSERT_TRUE(world.RunUntilStatus(job, "running"));
+  ASSERT_TRUE(world.RunUntil([&] { return remote->turns() > 0; }));
   ASSERT_TRUE(world.Pause(job).ok());
   ASSERT_TRUE(world.RunUntilStatus(job, "paused"));
   const uint64_t event = world.LastEvent();

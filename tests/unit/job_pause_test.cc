@@ -91,12 +91,12 @@ TEST_F(JobPause, AReasonIsGivenOnceAndTakenBackOnce) {
   world.Settle();
   ASSERT_TRUE(world.Pause(job).ok());
   ExpectRefused(world.Pause(job), "Job is already paused", "j");
-  ExpectRefused(world.Resume(job, "drain:disk0"), "Can't resume a job that was not paused", "j");
-  ASSERT_TRUE(world.Pause(job, "drain:disk0").ok());
-  ExpectRefused(world.Pause(job, "drain:disk0"), "Job is already paused", "j");
+  ExpectRefused(world.Resume(job, "maintenance"), "Can't resume a job that was not paused", "j");
+  ASSERT_TRUE(world.Pause(job, "maintenance").ok());
+  ExpectRefused(world.Pause(job, "maintenance"), "Job is already paused", "j");
   ASSERT_TRUE(world.Resume(job).ok());
   ExpectRefused(world.Resume(job), "Can't resume a job that was not paused", "j");
-  ASSERT_TRUE(world.Resume(job, "drain:disk0").ok());
+  ASSERT_TRUE(world.Resume(job, "maintenance").ok());
 }
 
 TEST_F(JobPause, ResumedBeforeItHasParkedNeverParks) {

@@ -187,16 +187,16 @@ TEST_F(JobTimesTest, EachPauseReasonCountsFromWhenItIsAskedForUntilItIsTakenBack
   Pass(seconds(1));
   ASSERT_TRUE(StartJob(*job).ok());
   Pass(seconds(2));
-  Pause(job, "error");  // overlaps
+  Pause(job, "maintenance");  // overlaps
   Pass(seconds(4));
   Resume(job);
   Pass(seconds(8));
-  EXPECT_THAT(PausesOf(TimesOf(job)), ElementsAre(Pair("user", seconds(7)), Pair("error", seconds(12))));
-  Resume(job, "error");
+  EXPECT_THAT(PausesOf(TimesOf(job)), ElementsAre(Pair("user", seconds(7)), Pair("maintenance", seconds(12))));
+  Resume(job, "maintenance");
   Pass(seconds(16));
   Pause(job);  // again
   Pass(seconds(32));
-  EXPECT_THAT(PausesOf(TimesOf(job)), ElementsAre(Pair("user", seconds(39)), Pair("error", seconds(12))));
+  EXPECT_THAT(PausesOf(TimesOf(job)), ElementsAre(Pair("user", seconds(39)), Pair("maintenance", seconds(12))));
   EXPECT_EQ(TimesOf(job).In(JobStatus::kCreated), seconds(1));
   EXPECT_EQ(TimesOf(job).Parked(), seconds(2 + 4 + 8 + 32));
   EXPECT_EQ(TimesOf(job).Running(), seconds(16));
@@ -211,12 +211,12 @@ TEST_F(JobTimesTest, AForceCancelVoidsThePausesAtOnce) {
                                  }});
   world.Settle();
   Pause(job, "user");
-  Pause(job, "error");
+  Pause(job, "maintenance");
   Pass(seconds(3));
   ASSERT_TRUE(world.Cancel(job).ok());
   Pass(seconds(5));
   EXPECT_EQ(world.Status(job), "running");
-  EXPECT_THAT(PausesOf(TimesOf(job)), ElementsAre(Pair("user", seconds(3)), Pair("error", seconds(3))));
+  EXPECT_THAT(PausesOf(TimesOf(job)), ElementsAre(Pair("user", seconds(3)), Pair("maintenance", seconds(3))));
   EXPECT_EQ(TimesOf(job).In(JobStatus::kPaused), seconds(3));
   EXPECT_EQ(TimesOf(job).In(JobStatus::kRunning), seconds(5));
   gate.Open();
@@ -242,7 +242,7 @@ TEST_F(JobTimesTest, TheEndOfRunVoidsAPauseThatHadNoEffect) {
 
 TEST_F(JobTimesTest, ReasonsBeyondTheLimitAreCountedTogetherAndOverlapsOnce) {
   const JobRef job = StartWorker(0);
-  const auto name = [](size_t i) { return "drain:" + std::to_string(i); };
+  const auto name = [](size_t i) { return "window:" + std::to_string(i); };
   constexpr size_t kMax = JobTimes::kMaxPauseReasons;
   for (size_t i = 0; i < kMax + 2; ++i) Pause(job, name(i));
   Pass(seconds(1));
@@ -255,7 +255,7 @@ TEST_F(JobTimesTest, ReasonsBeyondTheLimitAreCountedTogetherAndOverlapsOnce) {
   Pass(seconds(8));
   const Pauses pauses = PausesOf(TimesOf(job));
   ASSERT_THAT(pauses, SizeIs(kMax + 1));
-  EXPECT_THAT(pauses.front(), Pair("drain:0", seconds(15)));
+  EXPECT_THAT(pauses.front(), Pair("window:0", seconds(15)));
   EXPECT_THAT(pauses.back(), Pair(std::string(JobTimes::kOtherPauses), seconds(3)));
 }
 

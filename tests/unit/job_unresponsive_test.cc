@@ -75,7 +75,7 @@ TEST_F(Unresponsive, TheEventSaysWhatTheJobIsAt) {
   const JobEvent& event = page.events.back();
   EXPECT_EQ(event.kind, JobEvent::Kind::kUnresponsive);
   EXPECT_EQ(event.status, JobStatus::kRunning);
-  EXPECT_EQ(event.waits_for, "running");
+  EXPECT_EQ(event.waits_for, "AioWaitWhile for 30.0 s: 'gate of a test'");
 }
 
 TEST_F(Unresponsive, AJobThatEndsInTimeGetsNone) {

@@ -326,12 +326,12 @@ TEST_F(Throttle, EnterPausesAndResumesNeitherCutNorExtendTheWait) {
   for (int ms = 0; ms < 949; ++ms) {
     if (ms % 2 == 0) Enter(*job);
     if (ms % 3 == 0) {
-      ASSERT_TRUE(world.Pause(job, "drain:disk0").ok());
+      ASSERT_TRUE(world.Pause(job, "maintenance").ok());
     }
     if (ms % 5 == 0) Turn(1);
     if (ms % 7 == 0) Enter(*job);
     if (ms % 3 == 0) {
-      ASSERT_TRUE(world.Resume(job, "drain:disk0").ok());
+      ASSERT_TRUE(world.Resume(job, "maintenance").ok());
     }
     Turn();
     world.clock().Advance(milliseconds(1));
@@ -495,9 +495,9 @@ TEST_F(Throttle, TheBoundHoldsInEveryWindowWhateverIsDoneToTheJob) {
           for (int64_t n = upto(20); n > 0; --n) Enter(*job);
           break;
         case 1:
-          ASSERT_TRUE(world.Pause(job, "drain:disk0").ok());
+          ASSERT_TRUE(world.Pause(job, "maintenance").ok());
           Turn(static_cast<int>(upto(3)));
-          ASSERT_TRUE(world.Resume(job, "drain:disk0").ok());
+          ASSERT_TRUE(world.Resume(job, "maintenance").ok());
           break;
         case 2:
           if (!changes || upto(20) != 0) break;

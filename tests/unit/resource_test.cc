@@ -17,6 +17,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "job-monitor/wait_dump.h"
 #include "support/event.h"
 #include "support/job_test_util.h"
 
@@ -24,6 +25,7 @@ namespace jobcore {
 namespace {
 
 using namespace std::chrono_literals;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -444,6 +446,43 @@ TEST(ResourceOfAJob, DrainOfAJobInAnIOThreadNeverHangs) {
     ASSERT_TRUE(section.ok()) << section.status();
   }
   remote->Finish(*job);
+  ASSERT_TRUE(world.RunUntilNull(job));
+}
+
+TEST(Resource, DumpSaysWhoDrainsAndWhatASectionWaitsFor) {
+  TestWorld world({.virtual_time = true});
+  Resource disk(world.core(), "disk0"), idle(world.core(), "idle");
+  Request inside, parked;
+  Drainer drainer;
+  Spawn("request", Enter(disk, inside));
+  Spawn("drain", Drain({&disk}, drainer));
+  Spawn("request", Enter(disk, parked));
+  world.clock().Advance(3s);
+  monitor::WaitDump dump = monitor::DumpWaits(world.core());
+  ASSERT_EQ(dump.resources.size(), 1u);
+  EXPECT_THAT(ToString(dump),
+              HasSubstr("resources\n  disk0  1 in flight, 1 parked\n    section 'test section' waits for "
+                        "3.0 s: resource 'disk0' has 1 request in flight\n"));
+  inside.go.Set();
+  ASSERT_TRUE(world.RunUntil([&] { return drainer.opened(); }));
+  EXPECT_THAT(ToString(monitor::DumpWaits(world.core())), HasSubstr("section 'test section' open for 3.0 s\n"));
+  drainer.end.Set();
+  world.Settle();
+  parked.go.Set();
+  EXPECT_TRUE(monitor::DumpWaits(world.core()).resources.empty());
+}
+
+TEST(StillAtEnd, DumpSaysThatTheGroupWaitsForItsResources) {
+  TestWorld world;
+  Resource disk(world.core(), "disk0");
+  Request inside;
+  Spawn("request", Enter(disk, inside));
+  const JobRef job = world.Start({.id = "a", .still_at_end = {&disk}}, {});
+  world.Settle();
+  EXPECT_THAT(ToString(monitor::DumpWaits(world.core())),
+              AllOf(HasSubstr("'a'  pending  the resources that are to stand still at the end of its group"),
+                    HasSubstr("section 'end of the group of job 'a'' waits for")));
+  inside.go.Set();
   ASSERT_TRUE(world.RunUntilNull(job));
 }
 

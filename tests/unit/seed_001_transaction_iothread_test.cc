@@ -120,7 +120,7 @@ using InStep = std::function<Co<void>(std::string_view step)>;
 
 // The action "external snapshot of a drive". Each of its steps waits for the drive's I/O thread.
 Script Snapshot(
-    Drive& drive, InStep in_step = [](std::string_view) -> Co<void> { return {}; },
+    Drive& drive, const InStep& in_step = [](std::string_view) -> Co<void> { return {}; },
     absl::StatusCode prepare_result = absl::StatusCode::kOk) {
   Script script;
   script.type = "snapshot";

@@ -23,9 +23,6 @@
 namespace jobcore {
 namespace {
 
-using ::testing::Each;
-using ::testing::ElementsAre;
-
 // job-monitor functions "require consistency between the search of a specific job (job_get) and the actual
 // operation/action on it (e.g. job_user_cancel)".
 TEST(Seed002, FindingAJobAndActingOnItAreOneStep) {

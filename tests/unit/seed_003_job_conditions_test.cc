@@ -29,7 +29,6 @@ namespace jobcore {
 namespace {
 
 using namespace std::chrono_literals;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -199,28 +198,36 @@ TEST(Seed003, WaitersForTheEndOfAJobGetItsNameOneAfterTheOther) {
 // went into it. A waiter holds a JobRef, which is a type and not a rule; it gets the end of *its* job, even if that has
 // been forgotten meanwhile and another one bears its name.
 TEST(Seed003, AWaiterIsNotConfusedByASuccessorOfTheSameName) {
-  TestWorld world({.io_threads = 1});
+  TestWorld world({.io_threads = 2});
   auto remote = std::make_shared<Remote>();
-  JobRef first = world.Start({.id = "migration", .context = &world.io()}, Obedient(remote));
-  std::string told;
+  JobRef first = world.Start({.id = "migration", .context = &world.io(0)}, Obedient(remote));
+  const uint64_t number = first->number();
+  std::string told;  // io1; the main thread once `returned` is set
+  std::atomic<bool> returned{false};
   const auto wait = [&](JobRef job) -> Co<void> {
-    const uint64_t number = job->number();
     Co<absl::StatusOr<JobOutcome>> outcome = monitor::AwaitJob(job, Patience());
     const absl::StatusOr<JobOutcome> result = co_await std::move(outcome);
     EXPECT_EQ(job->number(), number);
     told = result.ok() ? result->ToString() : result.status().ToString();
+    job = JobRef();
+    returned = true;
   };
-  Spawn("waiter", wait(first));
-  world.Settle();
+  std::atomic<bool> busy{true};
+  world.io(1).Post("waiter", [&] { Spawn("waiter", wait(first)); });
+  world.io(1).Post("something long", [&busy] {
+    while (busy) std::this_thread::yield();
+  });
+  // The job ends, is forgotten and has a successor, all before its waiter gets to run.
   remote->Finish(*first, absl::DataLossError("the domain died"));
-  // Nobody turns the main loop: the job ends, and is replaced, in one go.
-  const uint64_t number = first->number();
-  while (world.Findable("migration")) world.main().RunOnce(false);
+  ASSERT_TRUE(world.RunUntilNull(first));
   first = JobRef();
-  const JobRef second = world.Start({.id = "migration", .context = &world.io()}, Obedient(std::make_shared<Remote>()));
-  ASSERT_TRUE(world.RunUntil([&] { return !told.empty(); }, "the waiter"));
+  const JobRef second = world.Start({.id = "migration", .context = &world.io(0)}, Obedient(std::make_shared<Remote>()));
+  EXPECT_FALSE(returned);
+  busy = false;
+  ASSERT_TRUE(world.RunUntil([&] { return returned.load(); }, "the waiter"));
   EXPECT_EQ(told, "failed: the domain died");
   EXPECT_NE(second->number(), number);
+  EXPECT_EQ(world.Status(second), "running");
   EXPECT_TRUE(world.Cancel(second).ok());
   ASSERT_TRUE(world.RunUntilNull(second));
 }
@@ -398,7 +405,7 @@ struct Host {
 };
 
 // The migration. It writes down what it is about to do, then does it; `crash` may happen between any two steps.
-Script Migration(Host& host, std::function<void()> crash) {
+Script Migration(Host& host, const std::function<void()>& crash) {
   const auto step = [&host, crash](std::string_view phase, const std::function<void()>& effect) {
     host.status_file = phase;
     crash();

@@ -171,16 +171,16 @@ TEST_F(WaitDumpTest, APausedJobNamesItsReasonsAndAPausingOneItsHook) {
   const JobRef job = world.Start({.id = "a"}, script);
   world.Settle();
   ASSERT_TRUE(world.Pause(job).ok());
-  ASSERT_TRUE(world.Pause(job, "drain:disk0").ok());
+  ASSERT_TRUE(world.Pause(job, "maintenance").ok());
   world.Settle();
   world.clock().Advance(2s);
   EXPECT_EQ(What(job), "I/O write for 2.0 s in its Pause hook");
-  EXPECT_THAT(Of(Dump(), job).pause_reasons, ElementsAre("user", "drain:disk0"));
+  EXPECT_THAT(Of(Dump(), job).pause_reasons, ElementsAre("user", "maintenance"));
   engine.CompleteOne();
   Pass(0ms);
   world.clock().Advance(1s);
-  EXPECT_EQ(What(job), "parked by user, drain:disk0 for 1.0 s");
-  EXPECT_THAT(HeldBy(job), ElementsAre("pause 'user'", "pause 'drain:disk0'"));
+  EXPECT_EQ(What(job), "parked by user, maintenance for 1.0 s");
+  EXPECT_THAT(HeldBy(job), ElementsAre("pause 'user'", "pause 'maintenance'"));
   ASSERT_TRUE(world.Cancel(job).ok());
 }
 
@@ -199,7 +199,7 @@ TEST_F(WaitDumpTest, ACompleteHookIsPartOfItsJob) {
   EXPECT_THAT(HeldBy(job), ElementsAre("its Complete hook, in I/O read for 1.0 s"));
   ASSERT_TRUE(world.Cancel(job).ok());  // ends Run, which then waits for the hook
   Pass(0ms);
-  EXPECT_EQ(What(job), "end of its Complete hook for 0 ms");
+  EXPECT_EQ(What(job), "end of the hook beside it for 0 ms");
   EXPECT_THAT(HeldBy(job), ElementsAre("its Complete hook, in I/O read for 1.0 s"));
   engine.CompleteOne();
   EXPECT_TRUE(world.RunUntilNull(job));
