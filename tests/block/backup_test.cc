@@ -20,6 +20,7 @@
 #include <future>
 #include <map>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -138,6 +139,8 @@ struct ContentCase {
   const char* name;
   std::unique_ptr<IoEngine> (*make)(int threads);
   bool copy_offload;
+
+  friend void PrintTo(const ContentCase& c, std::ostream* out) { *out << c.name; }
 };
 
 class BackupContentTest : public BackupTest, public ::testing::WithParamInterface<ContentCase> {
