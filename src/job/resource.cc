@@ -81,35 +81,42 @@ bool ResourceOps::MayEnter(const Resource& resource, const Resource* parent) {
   });
 }
 
-bool ResourceOps::Park(Resource::AdmitAwaiter& request) {
-  Resource& resource = request.resource_;
+bool ResourceOps::Park(Resource::AdmitAwaiter& awaiter, CoHandle waiter) {
+  Resource& resource = awaiter.resource_;
+  const std::shared_ptr<AioContext> context = AioContext::Current()->shared_from_this();
+  auto request = std::make_unique<internal::ParkedRequest>(resource, awaiter.parent_, waiter, context, &GoOn);
+  request->awaiter = &awaiter;
+
   JobLock lock(resource.core_);
-  if (!MayEnter(resource, request.parent_)) {
-    request.parked_ = true;
-    request.waiter_.SuspendIn("admission to a drained resource");
-    resource.parked_.push_back(&request);
-    JobOps::NoteContext(resource.core_, request.context_);
-    return true;
+  if (MayEnter(resource, awaiter.parent_)) {
+    if (resource.resuming_ == 0) {
+      CountIn(resource);
+      return false;
+    }
+    waiter.SuspendIn("admission behind others");
+    LetGoOn(*request);  // behind those of the same context that were parked, and have not gone on yet
+  } else {
+    waiter.SuspendIn("admission to a drained resource");
+    resource.parked_.push_back(request.get());
+    JobOps::NoteContext(resource.core_, context);
   }
-  CountIn(resource);
-  request.admitted_ = true;
-  if (resource.resuming_ == 0) return false;
-  // Behind those of the same context that were parked, and have not gone on yet.
-  ++resource.resuming_;
-  request.waiter_.SuspendIn("admission behind others");
-  JobOps::Defer(resource.core_, request.context_, request);
+  awaiter.parked_ = request.release();
   return true;
 }
 
+// Counted here, not when it goes on: a section that is opened in between must see it.
+void ResourceOps::LetGoOn(internal::ParkedRequest& request) {
+  Resource& resource = *request.resource;
+  CountIn(resource);
+  request.admitted = true;
+  ++resource.resuming_;
+  JobOps::Defer(resource.core_, request.context, request);
+}
+
 void ResourceOps::ReleaseParked(Resource& resource) {
-  std::erase_if(resource.parked_, [&](Resource::AdmitAwaiter* request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
-    if (!MayEnter(resource, request->parent_)) return false;
-    // Counted here, not when it goes on: a section that is opened in between must see it.
-    CountIn(resource);
-    request->admitted_ = true;
-    request->parked_ = false;
-    ++resource.resuming_;
-    JobOps::Defer(resource.core_, request->context_, *request);
+  std::erase_if(resource.parked_, [&](internal::ParkedRequest* request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+    if (!MayEnter(resource, request->parent)) return false;
+    LetGoOn(*request);
     return true;
   });
 }
@@ -119,52 +126,52 @@ void ResourceOps::OpenFastPathIfUnused(Resource& resource) {
   resource.word_.fetch_and(~Resource::kClosed, std::memory_order_acq_rel);
 }
 
-void ResourceOps::Resumed(Resource& resource) {
-  JobLock lock(resource.core_);
+void ResourceOps::CountOff(Resource& resource) {
   --resource.resuming_;
   OpenFastPathIfUnused(resource);
 }
 
-void ResourceOps::Forget(Resource::AdmitAwaiter& request) {
-  Resource& resource = request.resource_;
+// In its own context; or, when that has gone, anywhere.
+void ResourceOps::GoOn(WorkItem& item, WorkItem::Reason reason) {
+  const std::unique_ptr<internal::ParkedRequest> request(static_cast<internal::ParkedRequest*>(&item));
+  Resource* const resource = request->resource;
+  if (resource == nullptr) return;
   {
-    JobLock lock(resource.core_);
-    if (request.parked_) {
-      request.parked_ = false;
-      std::erase(resource.parked_, &request);
-    }
+    JobLock lock(resource->core_);
+    CountOff(*resource);
   }
-  if (request.admitted_) Admission(resource).End();  // counted, and then nobody took it
+  request->awaiter->parked_ = nullptr;
+  if (reason == WorkItem::Reason::kRun) {
+    request->waiter.Resume();
+  } else {
+    Admission(*resource).End();  // it will never run
+  }
 }
 
-Resource::AdmitAwaiter::AdmitAwaiter(Resource& resource, const Resource* parent)
-    : WorkItem("request that was parked", &Resumed), resource_(resource), parent_(parent) {}
-
-Resource::AdmitAwaiter::~AdmitAwaiter() {
-  if (context_ != nullptr) ResourceOps::Forget(*this);
+void ResourceOps::Forget(internal::ParkedRequest& request) {
+  Resource& resource = *request.resource;
+  std::unique_ptr<internal::ParkedRequest> parked;
+  {
+    JobLock lock(resource.core_);
+    if (!request.admitted) {
+      std::erase(resource.parked_, &request);
+      parked.reset(&request);  // nobody else knows it
+      return;
+    }
+    CountOff(resource);
+    request.resource = nullptr;  // GoOn deletes it
+  }
+  Admission(resource).End();
 }
 
 bool Resource::AdmitAwaiter::Park(CoHandle self) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  AioContext* const home = AioContext::Current();
-  if (home == nullptr) {
+  if (AioContext::Current() == nullptr) {
     internal::Die(absl::StrCat("Resource '", resource_.name_, "': Admit on a thread that is home of no context"));
   }
-  context_ = home->shared_from_this();
-  waiter_ = self;
-  return ResourceOps::Park(*this);
+  return ResourceOps::Park(*this, self);
 }
 
-void Resource::AdmitAwaiter::Resumed(WorkItem& item, Reason reason) {
-  auto& request = static_cast<AdmitAwaiter&>(item);
-  ResourceOps::Resumed(request.resource_);
-  if (reason == Reason::kRun) {
-    const CoHandle waiter = request.waiter_;
-    request.context_ = nullptr;
-    waiter.Resume();
-  } else if (std::exchange(request.admitted_, false)) {
-    Admission(request.resource_).End();  // its context has gone: it will never run
-  }
-}
+void Resource::AdmitAwaiter::Forget() { ResourceOps::Forget(*parked_); }
 
 // --- Sections ---
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -32,6 +33,20 @@ struct Section {
   const TimePoint since;
   bool open = false;     // guarded by job_mutex: in the lists of its resources
   bool granted = false;  // guarded by job_mutex
+};
+
+// A request that waits to be admitted, and then for its turn. On the heap, because it may be in the queue of its
+// context when the coroutine that waits is destroyed.
+struct ParkedRequest final : WorkItem {
+  ParkedRequest(Resource& r, const Resource* p, CoHandle w, std::shared_ptr<AioContext> c, Function function)
+      : WorkItem("request that was parked", function), resource(&r), parent(p), waiter(w), context(std::move(c)) {}
+
+  Resource* resource;  // null: nobody waits any more
+  const Resource* const parent;
+  const CoHandle waiter;
+  const std::shared_ptr<AioContext> context;
+  Resource::AdmitAwaiter* awaiter = nullptr;
+  bool admitted = false;  // guarded by job_mutex: it is counted, and in the queue of its context
 };
 
 }  // namespace internal
@@ -73,9 +88,10 @@ class ResourceOps {
   static Admission Adopt(Resource& resource) { return Admission(resource); }
 
   // --- Requests ---
-  static bool Park(Resource::AdmitAwaiter& request) JOBCORE_EXCLUDES(job_mutex);
-  static void Forget(Resource::AdmitAwaiter& request) JOBCORE_EXCLUDES(job_mutex);
-  static void Resumed(Resource& resource) JOBCORE_EXCLUDES(job_mutex);
+  // False: admitted at once.
+  static bool Park(Resource::AdmitAwaiter& awaiter, CoHandle waiter) JOBCORE_EXCLUDES(job_mutex);
+  // Whoever waited is being destroyed.
+  static void Forget(internal::ParkedRequest& request) JOBCORE_EXCLUDES(job_mutex);
 
  private:
   static void CountIn(Resource& resource) { resource.word_.fetch_add(Resource::kOne, std::memory_order_acq_rel); }
@@ -83,6 +99,9 @@ class ResourceOps {
   static bool TryGrant(internal::Section& section) JOBCORE_EXCLUDES(job_mutex);
   static absl::Status WhyNot(const internal::Section& section, const absl::Status& waited) JOBCORE_EXCLUDES(job_mutex);
   static bool MayEnter(const Resource& resource, const Resource* parent) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void LetGoOn(internal::ParkedRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void GoOn(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
+  static void CountOff(Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void ReleaseParked(Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void OpenFastPathIfUnused(Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 };

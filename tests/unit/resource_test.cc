@@ -191,6 +191,27 @@ TEST(Resource, ParkedRequestThatIsDestroyedLeavesNoTrace) {
   EXPECT_EQ(disk.in_flight(), 0u);
 }
 
+TEST(Resource, RequestThatIsDestroyedBeforeItsTurnLeavesNoTrace) {
+  TestWorld world;
+  Resource disk(world.core(), "disk0");
+  Drainer drainer;
+  Spawn("drain", Drain({&disk}, drainer));
+  {
+    Request request;
+    Co<void> frame = Enter(disk, request);
+    CoRoot root([](CoRoot&) {});
+    root.Start(frame);
+    drainer.end.Set();
+    EXPECT_EQ(disk.in_flight(), 1u);  // admitted, and in the queue of the loop
+  }
+  EXPECT_EQ(disk.in_flight(), 0u);
+  Request next;
+  Spawn("request", Enter(disk, next));
+  EXPECT_TRUE(next.admitted);  // nobody is in front of it
+  next.go.Set();
+  world.Settle();
+}
+
 Co<void> Chain(Resource& upper, Resource& lower, Request& request, bool& below) {
   const Admission in = co_await upper.Admit();
   request.admitted = true;

@@ -91,7 +91,7 @@ TEST(Seed002, AVerbOpensNoGapInTheLock) {
   ASSERT_TRUE(world.RunUntilStatus(job, "concluded"));
 }
 
-// Its example unlocks and locks again in the middle of job_exit, three times. Here a gap is a scope with a name.
+// Its example, job_exit, unlocks and locks again in the middle. Here a gap is a scope with a name.
 TEST(Seed002, AGapIsVisibleAndWhatWasFoundBeforeItMustBeLookedForAgain) {
   TestWorld world;
   const JobRef job = world.Create({.id = "backup0"}, {});
