@@ -33,9 +33,11 @@ template <typename T>
 class Co;
 
 // Jobs.
+class Admission;
 class BlockingDriver;
 class BlockingJob;
 class BlockingPool;
+class DrainedSection;
 class Job;
 class JobContext;
 class JobCore;
@@ -48,7 +50,6 @@ class JobTxnBuilder;
 class JobUnlock;
 class Progress;
 class Resource;
-class DrainedSection;
 struct JobEvent;
 struct JobSpec;
 enum class JobStatus : unsigned char;

@@ -42,8 +42,6 @@
 
 namespace jobcore::inline JOBCORE_ABI {
 
-class Admission;
-
 namespace internal {
 struct ParkedRequest;
 struct Section;
