@@ -12,6 +12,7 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -193,6 +194,45 @@ TEST(ResourceRaces, StormOfRequestsDuringAnExchangeReachesExactlyOneSide) {
   stop = true;
   ASSERT_TRUE(world.RunUntil([&] { return producers == 0; }));
   EXPECT_EQ(wrong, 0);
+}
+
+// A driver may as well open the section itself and carry it along: it is a value, and ends with whoever has it.
+TEST(ResourceRaces, SectionOpenedInPrepareIsCarriedIntoCommitOrAbort) {
+  for (const bool fails : {false, true}) {
+    TestWorld world;
+    Resource disk(world.core(), "disk0");
+    DrainedSection section;
+    std::string where;
+    const auto note = [&](std::string_view hook) {
+      JobLock lock(world.core());
+      where += std::string(hook) + (disk.draining() ? "+ " : "- ");
+    };
+    Script script;
+    script.prepare = [&]() -> Co<absl::Status> {
+      Resource* const list[] = {&disk};
+      absl::StatusOr<DrainedSection> opened = co_await DrainedSection::Open(list, {.name = "end of the job"});
+      if (!opened.ok()) co_return opened.status();
+      section = *std::move(opened);
+      note("prepare");
+      co_return fails ? absl::InternalError("prepare") : absl::OkStatus();
+    };
+    script.commit = [&]() -> Co<absl::Status> {
+      note("commit");
+      co_return absl::OkStatus();
+    };
+    script.abort = [&]() -> Co<void> {
+      note("abort");
+      co_return;
+    };
+    script.clean = [&]() -> Co<void> {
+      section.End();
+      note("clean");
+      co_return;
+    };
+    const JobRef job = world.Start({.id = "a", .resources = {&disk}}, std::move(script));
+    ASSERT_TRUE(world.RunUntilNull(job));
+    EXPECT_EQ(where, fails ? "prepare+ abort+ clean- " : "prepare+ commit+ clean- ");
+  }
 }
 
 TEST(ResourceRaces, GroupsThatNameTheSameResourcesInDifferentOrdersDoNotWaitForEachOther) {
