@@ -157,6 +157,7 @@ class Job {
   bool serving_ = false;       // requests (complete, change) are being served: a hook is in progress
   bool run_entered_ = false;   // Run has been called
   bool run_returned_ = false;  // Run has returned (and may wait for that hook)
+  bool hook_woken_ = false;    // a wake-up has ended a sleep of the Pause or Resume hook
   // The driver's "Pause" or "Resume" hook that it is in, where yields do not park; or null. Read by dumps, too.
   std::atomic<const char*> in_hook_{nullptr};
   TimePoint wake_at_ = kNoDeadline;  // of the sleep it is suspended in

@@ -111,9 +111,9 @@ class JobWord {
   }
   // As TryIdle, for a wait that Enter does not end: what keeps the job running is a request, or a change of speed
   // not consumed. A wake-up stays for the next yield.
-  bool TryIdleThrottled(bool ignore_pause) {
+  bool TryIdleThrottled(bool in_gate) {
     SchedPoint("job.word.idle_throttled");
-    const uint32_t obstacles = (kAttention | kSpeedChanged) & ~(ignore_pause ? kPause : 0);
+    const uint32_t obstacles = (kAttention | kSpeedChanged) & ~(in_gate ? kPause | kMove : 0);
     uint32_t word = Load();
     while ((word & obstacles) == 0)
       if (Exchange(word, With(word, Activity::kIdle))) return true;

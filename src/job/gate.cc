@@ -73,6 +73,11 @@ class JobOps::IdleAwaiter {
   const TimePoint deadline_;
 };
 
+// A wake-up that ended a sleep of a hook was meant for Run as well: it ends Run's sleep, the present or the next.
+void JobOps::PassOnWakeUp(Job& job) {
+  if (std::exchange(job.hook_woken_, false)) (void)job.word_.TakeByEnter();  // the job runs: only leaves the bit
+}
+
 Co<void> JobOps::Gate(Job& job, bool with_hooks) {
   if (with_hooks) {
     job.in_hook_ = "Pause";
@@ -87,6 +92,7 @@ Co<void> JobOps::Gate(Job& job, bool with_hooks) {
     job.in_hook_ = "Resume";
     co_await job.driver_->Resume(*job.face_);
     job.in_hook_ = nullptr;
+    PassOnWakeUp(job);
   }
 }
 
@@ -126,7 +132,10 @@ bool JobOps::SuspendForSleep(Job& job, CoHandle self, TimePoint deadline) {
       job.gate_.StartWithin(*self.root, self.handle);
       return true;
     }
-    if (woken) return false;
+    if (woken) {
+      job.hook_woken_ |= job.in_hook_ != nullptr;
+      return false;
+    }
     const auto how = job.in_hook_ ? Job::Suspension::kHook : Job::Suspension::kYield;
     if (TrySuspend(job, self, how, deadline)) return true;
   }
@@ -165,6 +174,7 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
 
 bool JobOps::SleepIsOver(Job& job, bool timer_fired) {
   const bool woken = job.word_.ConsumeWoken();
+  if (woken && job.in_hook_ != nullptr) job.hook_woken_ = true;
   return woken || timer_fired || job.word_.force_cancelled() || job.wake_at_ == TimePoint::min() ||
          (job.wake_at_ != kNoDeadline && job.context().clock().Now() >= job.wake_at_);
 }
@@ -188,7 +198,8 @@ absl::Status JobOps::LeaveGate(Job& job) {
   if (!job.gate_.trivial() && job.gate_.done()) {
     Co<void> gate = std::move(job.gate_);
     job.in_hook_ = nullptr;  // a hook that threw has left it set
-    gate.Take();             // rethrows that into Run
+    PassOnWakeUp(job);
+    gate.Take();  // rethrows that into Run
   }
   if (job.word_.force_cancelled()) return absl::CancelledError(absl::StrCat("job '", job.id_, "' was cancelled"));
   return absl::OkStatus();

@@ -177,6 +177,7 @@ class JobOps {
   // The same inside of the driver's Pause or Resume hook, where a pause is being seen to already.
   static void ResumeHook(Job& job, bool timer_fired);
   static Co<void> Gate(Job& job, bool with_hooks);
+  static void PassOnWakeUp(Job& job);
 
   // --- In the job's context: its speed limit (throttle.cc) ---
   static bool SuspendForThrottle(Job& job, CoHandle self, uint64_t units);

@@ -242,6 +242,25 @@ TEST_F(JobPause, AWakeUpWhileParkedIsKeptForTheYieldThatWasInterrupted) {
   EXPECT_GT(remote->turns(), turns);
 }
 
+TEST_F(JobPause, AWakeUpDuringASleepOfAHookIsKeptForTheYieldThatWasInterrupted) {
+  Script script = Obedient(remote);
+  script.pause = script.resume = [](JobContext& self) -> Co<void> { (void)co_await self.Sleep(hours(1)); };
+  const JobRef job = world.Start({.id = "j"}, std::move(script));
+  world.Settle();
+  ASSERT_TRUE(world.Pause(job).ok());
+  world.Settle();
+  const int turns = remote->turns();
+  Enter(*job);  // in the Pause hook
+  world.Settle();
+  EXPECT_EQ(world.Status(job), "paused");
+  ASSERT_TRUE(world.Resume(job).ok());
+  world.Settle();
+  EXPECT_EQ(remote->turns(), turns);
+  world.clock().Advance(hours(1));  // the end of the Resume hook
+  world.Settle();
+  EXPECT_GT(remote->turns(), turns);
+}
+
 TEST_F(JobPause, AWakeUpWhileParkedEndsTheSleepAfterTheResume) {
   const JobRef job = StartSleeper(hours(1));
   world.Settle();

@@ -478,6 +478,35 @@ TEST_F(Throttle, WaitsInTheHooksOfAPauseToo) {
   ASSERT_TRUE(world.RunUntilNull(job));
 }
 
+TEST_F(Throttle, WaitsInTheHooksOfAMoveWithoutKeepingTheLoop) {
+  IOThread other("other", {.clock = &world.clock()});
+  TimePoint hook_done{};
+  const TimePoint begun = world.clock().Now();
+  Script script;
+  script.run = [&](JobContext& self) -> Co<absl::Status> {
+    if (absl::Status s = co_await self.Throttle(1000); !s.ok()) co_return s;
+    co_return co_await self.Yield();
+  };
+  script.pause = [&](JobContext& self) -> Co<void> {
+    (void)co_await self.Throttle(1);
+    hook_done = world.clock().Now();
+  };
+  const JobRef job = world.Start({.id = "j", .speed = 1000}, std::move(script));
+  Turn();
+  {
+    JobLock lock(world.core());
+    ASSERT_TRUE(monitor::Move(*job, other.context()).ok());
+  }
+  for (int i = 0; i < 100; ++i) {
+    Turn();
+    world.clock().Advance(milliseconds(10));
+  }
+  EXPECT_EQ(hook_done - begun, milliseconds(950));
+  EXPECT_EQ(&job->context(), &other.context());
+  ASSERT_TRUE(world.Cancel(job).ok());
+  ASSERT_TRUE(world.RunUntilNull(job));
+}
+
 TEST_F(Throttle, TheBoundHoldsInEveryWindowWhateverIsDoneToTheJob) {
   for (unsigned seed = 0; seed < 30; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
