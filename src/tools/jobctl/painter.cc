@@ -16,6 +16,7 @@ namespace jobctl {
 namespace {
 
 constexpr char kClearToEndOfLine[] = "\x1b[K";
+constexpr char kClearLine[] = "\x1b[2K";
 constexpr char kClearBelow[] = "\x1b[J";
 
 // Code points, each a column: we print no wide ones, and no combining ones.
@@ -49,11 +50,11 @@ void Painter::PrintError(std::string_view text) {
   if (shared) Put(STDOUT_FILENO, PaintLines());
 }
 
-std::string Painter::GoToFirstLine() const {
+size_t Painter::Rows() const {
   const size_t width = Window().columns;
   size_t rows = 0;  // a window that has become narrower shows a line of before in several rows
   for (const size_t columns : painted_) rows += std::max<size_t>(1, (columns + width - 1) / width);
-  return rows > 0 ? absl::StrCat("\x1b[", rows, "A\r") : "\r";
+  return rows;
 }
 
 std::string Painter::Erase() {
@@ -61,7 +62,9 @@ std::string Painter::Erase() {
   if (!InForeground(STDOUT_FILENO)) {
     lines_.clear();  // the shell has written below them: they are not ours any more
   } else if (!painted_.empty()) {
-    text = GoToFirstLine() + kClearBelow;
+    // Row by row: a terminal may remember which rows belong together, and join them again unless they were cleared.
+    text = absl::StrCat("\r", kClearLine);
+    for (size_t rows = Rows(); rows > 0; --rows) absl::StrAppend(&text, "\x1b[1A", kClearLine);
   }
   painted_.clear();
   return text;
@@ -72,9 +75,12 @@ std::string Painter::PaintLines() {
   if (lines_.empty()) return "";
   const size_t columns = Window().columns;
   const size_t width = std::max<size_t>(columns, 2) - 1;  // a full line might wrap
-  std::string text = GoToFirstLine();
-  // Terminals remember which rows belong together, and join them again, unless they have been cleared.
-  if (columns != painted_in_) text += kClearBelow;
+  std::string text = "\r";
+  if (columns != painted_in_) {
+    text = Erase();
+  } else if (!painted_.empty()) {
+    text = absl::StrCat("\x1b[", Rows(), "A\r");
+  }
   painted_in_ = columns;
   painted_.clear();
   for (size_t i = 0; i < std::min(lines_.size(), MostLines()); ++i) {

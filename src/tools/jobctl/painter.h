@@ -36,10 +36,10 @@ class Painter {
   void PrintError(std::string_view text);
 
  private:
-  // With mutex_ held; what to write to the terminal.
-  std::string GoToFirstLine() const;
-  std::string Erase();
-  std::string PaintLines();
+  // With mutex_ held.
+  size_t Rows() const;       // that painted_ takes up
+  std::string Erase();       // what to write to the terminal
+  std::string PaintLines();  // the same
 
   const LineStyle style_;
   std::mutex mutex_;

@@ -12,12 +12,12 @@ namespace {
 
 constexpr size_t kGap = 2;
 
-// "nightly-database" in 9 columns: "nigh…base".
+// "nightly-database" in 9 columns: "nigh…base". Blanks at the end are only there to align.
 std::string Shorten(const std::string& text, size_t width, bool utf8) {
-  if (text.size() <= width) return text;
-  if (width < 3) return text.substr(0, width);
+  const size_t length = text.find_last_not_of(' ') + 1;
+  if (length <= width || width < 3) return text.substr(0, width);
   const size_t tail = (width - 1) / 2;
-  return text.substr(0, width - 1 - tail) + (utf8 ? "…" : "~") + text.substr(text.size() - tail);
+  return text.substr(0, width - 1 - tail) + (utf8 ? "…" : "~") + text.substr(length - tail, tail);
 }
 
 std::string Bar(double fraction, size_t width, bool utf8) {

@@ -28,7 +28,7 @@ class StatusLine {
   // At most `width` columns of the window.
   std::string Fit(size_t width, LineStyle style) const;
 
-  static constexpr size_t kMinBar = 6;
+  static constexpr size_t kMinBar = 10;
   static constexpr size_t kMaxBar = 40;
 
  private:

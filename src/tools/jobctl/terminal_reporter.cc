@@ -35,7 +35,7 @@ constexpr std::string_view kRed = "\x1b[31m";
 constexpr std::string_view kCyan = "\x1b[36m";
 constexpr std::string_view kDim = "\x1b[2m";
 
-// Of the window, for what scrolls, if there is no room for all.
+// Of the window, for what scrolls above.
 constexpr size_t kOtherLines = 4;
 
 struct OutcomeStyle {
@@ -88,7 +88,7 @@ Row RowOf(const JobInfo& job) {
   Row row;
   row.job = &job;
   row.fraction = done ? 1 : p.total == 0 ? 0 : static_cast<double>(p.current) / static_cast<double>(p.total);
-  row.amount = absl::StrCat(HumanBytes(p.current), " of ", HumanBytes(p.total));
+  row.amount = absl::StrCat(Right(HumanBytes(p.current), 8), " of ", HumanBytes(p.total));
   if (runs) row.rate = absl::StrCat(HumanBytes(static_cast<uint64_t>(job.rate)), "/s");
   if (job.eta) row.eta = absl::StrCat("ETA ", Duration(*job.eta));
   row.state = State(job);
@@ -161,8 +161,8 @@ class TerminalReporter final : public Reporter {
   // All lines have the same columns, so that they are aligned whatever of them is dropped.
   std::vector<StatusLine> LinesOf(const std::vector<Row>& rows) const {
     // At least so wide, so that the bars do not change all the time.
-    size_t id = 0, amount = 21, rate = 10, eta = 8, state = 7;
-    bool limit = false, all_cancelling = true;
+    size_t id = 0, amount = 0, rate = 10, eta = 8, state = 7;
+    bool limit = false;
     for (const Row& row : rows) {
       id = std::max(id, row.job->id.size());
       amount = std::max(amount, row.amount.size());
@@ -170,13 +170,10 @@ class TerminalReporter final : public Reporter {
       eta = std::max(eta, row.eta.size());
       state = std::max(state, row.state.size());
       limit = limit || row.job->speed != 0;
-      all_cancelling = all_cancelling && row.job->cancelling;
     }
-    const size_t most = Painter::MostLines() - std::min(Painter::MostLines() - 1, kOtherLines);
-    const bool too_many = rows.size() + 1 > most;
     std::vector<StatusLine> lines;
-    for (const Row& row : rows) {
-      if (too_many && lines.size() + 2 >= most && lines.size() > 0) break;
+    for (size_t i = 0; i < JobsThatFit(rows.size()); ++i) {
+      const Row& row = rows[i];
       StatusLine& line = lines.emplace_back();
       line.Add(Left(row.job->id, id), 0);
       line.AddBar(row.fraction, 3, ColorOf(*row.job));
@@ -185,17 +182,31 @@ class TerminalReporter final : public Reporter {
       line.Add(Left(row.state, state), 2, ColorOf(*row.job));
       if (limit) line.Add(absl::StrCat("limit ", HumanBytes(static_cast<uint64_t>(row.job->speed)), "/s"), 7, kDim);
     }
-    if (rows.size() > lines.size()) {
-      lines.emplace_back().Add(absl::StrCat("and ", rows.size() - lines.size(), " more"), 0, kDim);
+    if (const size_t more = rows.size() - lines.size(); more > 0) {
+      lines.emplace_back().Add(absl::StrCat("and ", more, " more"), 0, kDim);
     }
-    if (keys_ && !rows.empty()) lines.push_back(KeysLine(all_cancelling));
+    if (keys_ && !rows.empty()) lines.push_back(KeysLine(rows));
     return lines;
   }
-  StatusLine KeysLine(bool all_cancelling) const {
+  // All; or as many as leave room for what scrolls, for "and 3 more" and for the keys, but at least one.
+  static size_t JobsThatFit(size_t jobs) {
+    const size_t lines = Painter::MostLines();
+    if (jobs + 1 + kOtherLines <= lines) return jobs;
+    return std::min(jobs, lines > 2 + kOtherLines ? lines - 2 - kOtherLines : 1);
+  }
+  StatusLine KeysLine(const std::vector<Row>& rows) const {
+    bool paused = false, runs = false, goes_on = false;
+    for (const Row& row : rows) {
+      if (row.job->cancelling) continue;
+      goes_on = true;
+      (IsPaused(row.job->status) ? paused : runs) = true;
+    }
     StatusLine line;
-    if (all_cancelling) return line.Add("Ctrl-C exit at once", 0, kDim);
+    if (!goes_on) return line.Add("Ctrl-C exit at once", 0, kDim);
     if (asked_) return line.Add("all is copied:", 1, kGreen).Add("f finalize", 0, kGreen).Add("c cancel", 0, kDim);
-    return line.Add("p pause", 1, kDim).Add("r resume", 1, kDim).Add("c cancel", 0, kDim);
+    if (runs) line.Add("p pause", 1, kDim);
+    if (paused) line.Add("r resume", 1, kDim);
+    return line.Add("c cancel", 0, kDim);
   }
 
   const bool keys_;
