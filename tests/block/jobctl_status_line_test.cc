@@ -50,6 +50,10 @@ TEST(StatusLineTest, LongNamesGiveWayInTheirMiddle) {
   EXPECT_EQ(StatusLine().Add("a      ", 0).Fit(3, kPlain), "a  ") << "blanks that align are no text";
 }
 
+TEST(StatusLineTest, ColumnsWithoutTextTakeNoRoom) {
+  EXPECT_EQ(StatusLine().Add("a", 0).Add("", 1).Add("b", 1).Fit(4, kPlain), "a  b");
+}
+
 TEST(StatusLineTest, NeverExceedsItsWidth) {
   for (const char* id : {"a", "disk0", "nightly-backup-of-cluster-01"}) {
     for (size_t width = 0; width < 120; ++width) {

@@ -58,7 +58,8 @@ std::string StatusLine::Fit(size_t width, LineStyle style) const {
   for (;; --most) {
     used = 0;
     for (const Column& column : columns_) {
-      if (column.rank <= most) used += column.Least(width) + (used > 0 ? kGap : 0);
+      const size_t least = column.rank <= most ? column.Least(width) : 0;
+      if (least > 0) used += least + (used > 0 ? kGap : 0);
     }
     if (used <= width || most == 0) break;
   }

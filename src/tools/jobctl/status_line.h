@@ -18,7 +18,8 @@ struct LineStyle {
   bool utf8 = true;  // false: ASCII
 };
 
-// What does not fit is dropped, column by column, those of the highest rank first. Texts are ASCII.
+// What does not fit is dropped, column by column, those of the highest rank first. Texts are ASCII; a
+// column without text takes no room.
 class StatusLine {
  public:
   // `rank`: a column of rank 0 is never dropped, but shortened in its middle. `sgr`: as in "\x1b[32m"; empty: plain.

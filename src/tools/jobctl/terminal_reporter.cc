@@ -160,8 +160,8 @@ class TerminalReporter final : public Reporter {
 
   // All lines have the same columns, so that they are aligned whatever of them is dropped.
   std::vector<StatusLine> LinesOf(const std::vector<Row>& rows) const {
-    // At least so wide, so that the bars do not change all the time.
-    size_t id = 0, amount = 0, rate = 10, eta = 8, state = 7;
+    size_t id = 0, amount = 0, rate = 0, eta = 0;
+    size_t state = 7;  // at least so wide, so that the bars do not change all the time; the same below
     bool limit = false;
     for (const Row& row : rows) {
       id = std::max(id, row.job->id.size());
@@ -171,6 +171,8 @@ class TerminalReporter final : public Reporter {
       state = std::max(state, row.state.size());
       limit = limit || row.job->speed != 0;
     }
+    if (rate > 0) rate = std::max<size_t>(rate, 10);
+    if (eta > 0) eta = std::max<size_t>(eta, 8);
     std::vector<StatusLine> lines;
     for (size_t i = 0; i < JobsThatFit(rows.size()); ++i) {
       const Row& row = rows[i];
