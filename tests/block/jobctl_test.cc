@@ -15,12 +15,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "block/child_process.h"
+#include "block/jobctl_path.h"
 #include "block/test_files.h"
 
 namespace {
 
 using jobcore_test::ChildProcess;
 using jobcore_test::Exists;
+using jobcore_test::JobctlPath;
 using jobcore_test::Pattern;
 using jobcore_test::ReadFile;
 using jobcore_test::TempDir;
@@ -31,15 +33,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::StartsWith;
-
-std::string JobctlPath() {
-  if (const char* path = getenv("JOBCTL_PATH")) return path;
-#ifdef JOBCTL_PATH
-  return JOBCTL_PATH;
-#else
-  return "";
-#endif
-}
 
 class JobctlTest : public ::testing::Test {
  protected:
@@ -244,6 +237,29 @@ TEST_F(JobctlTest, SignalCancelsAndLeavesNothing) {
       ExpectNoTrace();
     }
   }
+}
+
+TEST_F(JobctlTest, NohupLetsItGoOn) {
+  std::vector<std::string> command = {"sh", "-c", "trap '' HUP; exec \"$@\"", "sh"};
+  const std::vector<std::string> arguments = Command({"--finalize", "manual", a_, to_a_});
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  ChildProcess child(command);
+  ASSERT_TRUE(child.ReadUntil("finalize"));
+  child.Kill(SIGHUP);
+  child.Send("y\n");
+  EXPECT_EQ(child.Wait(), 0);
+  ExpectCopied(to_a_, a_);
+}
+
+// A terminal that is closed sends it twice: by the kernel, and by the shell.
+TEST_F(JobctlTest, SecondHangUpIsNoReasonToExitAtOnce) {
+  ChildProcess child(Command({"--finalize", "manual", a_, to_a_}));
+  ASSERT_TRUE(child.ReadUntil("finalize"));
+  for (int i = 0; i < 20; ++i) child.Kill(SIGHUP);
+  ASSERT_TRUE(child.ReadUntil("concluded"));
+  EXPECT_EQ(child.Wait(), 130);
+  EXPECT_THAT(child.out(), HasSubstr("to-a  cancelled\n"));
+  ExpectNoTrace();
 }
 
 TEST_F(JobctlTest, SecondSignalLeavesNothingEither) {

@@ -8,7 +8,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
-#include <cstdio>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -26,8 +25,10 @@
 #include "job-monitor/job_wait.h"
 #include "job-monitor/wait_dump.h"
 #include "job-monitor/watchdog.h"
+#include "tools/jobctl/keys.h"
 #include "tools/jobctl/line_reader.h"
 #include "tools/jobctl/pairs.h"
+#include "tools/jobctl/put.h"
 #include "tools/jobctl/reporter.h"
 #include "tools/jobctl/signals.h"
 #include "tools/jobctl/terminal.h"
@@ -40,10 +41,7 @@ using namespace std::chrono_literals;
 
 constexpr int kMaxIoWorkers = 16;
 
-void Complain(absl::string_view text) {
-  const std::string line = absl::StrCat("jobctl: ", text, "\n");
-  std::fwrite(line.data(), 1, line.size(), stderr);
-}
+std::string Complaint(absl::string_view text) { return absl::StrCat("jobctl: ", text, "\n"); }
 
 // One run of the command. Everything in it but the jobs themselves happens on the main thread, in callbacks
 // of the core's main context.
@@ -58,14 +56,17 @@ class Session {
   absl::Status CreateJobs();
   void StartWatchdog();
   void StartJobs();
+  // Once per job: says how it has ended.
+  void End(size_t index, const JobOutcome& outcome);
   int Summarize();
 
+  void Complain(absl::string_view text);
   void MakeReporter();
   void OnEvents(const EventPage& page);
   void OnTick();
   void OnSignal(int signal);
   void OnKey(char key);
-  void Cancel();
+  void Cancel(absl::string_view how_to_exit);
   void FinalizeAll();
   template <typename Verb>
   void ForEachJob(Verb verb) JOBCORE_EXCLUDES(job_mutex);
@@ -78,7 +79,7 @@ class Session {
 
   const BackupCommand& command_;
   std::vector<Pair> pairs_;
-  std::unique_ptr<Reporter> reporter_;
+  std::unique_ptr<Reporter> reporter_ = Reporter::Text();
   const TimePoint start_ = Clock::System().Now();
 
   // Destroyed from the bottom up: a core outlives references to its jobs and all that hangs on its main
@@ -88,7 +89,8 @@ class Session {
   std::vector<std::unique_ptr<JobDriver>> drivers_;
   JobCore core_;
   std::vector<JobRef> jobs_;
-  uint64_t last_event_ = 0;  // the newest one reported
+  std::vector<std::optional<JobSummary>> summaries_;  // of those that have ended
+  uint64_t last_event_ = 0;                           // the newest one reported
   bool asked_ = false;
   bool interrupted_ = false;
   std::optional<monitor::EventObserver> observer_;
@@ -180,12 +182,15 @@ absl::Status Session::CreateJobs() {
     if (!job.ok()) return job.status();
     jobs_.push_back(*std::move(job));
   }
+  summaries_.resize(jobs_.size());
   return group.Seal();
 }
 
 void Session::StartWatchdog() {
   monitor::Watchdog::Options options;
-  options.callback = monitor::Watchdog::ToStderr();
+  options.callback = [this](const monitor::WaitDump& dump, const std::string& reason) {
+    reporter_->Error(absl::StrCat("watchdog: ", reason, "\n", ToString(dump)));
+  };
   options.wait_limit =
       std::chrono::duration_cast<Nanoseconds>(std::chrono::duration<double>(command_.watchdog_seconds));
   options.overdue_limit = options.loop_limit = options.wait_limit;
@@ -209,11 +214,15 @@ void Session::OnEvents(const EventPage& page) {
     // The clock of the events is read once per turn of a loop: it may be a little behind ours.
     reporter_->Event(std::max(event.time - start_, Nanoseconds::zero()), event);
     last_event_ = event.sequence;
+    if (event.kind != JobEvent::Kind::kStatus || event.status != JobStatus::kConcluded) continue;
+    const auto job = std::find_if(pairs_.begin(), pairs_.end(), [&](const Pair& p) { return p.id == event.job_id; });
+    End(static_cast<size_t>(job - pairs_.begin()), *event.outcome);
   }
   if (command_.ask_to_finalize) AskWhenAllArePending();
 }
 
 void Session::OnTick() {
+  if (keys_ != nullptr) keys_->Claim();  // we may have come to the foreground
   std::vector<monitor::JobInfo> jobs = monitor::SnapshotJobs(core_);
   std::reverse(jobs.begin(), jobs.end());  // oldest first, as on the command line
   reporter_->Progress(Now(), jobs);
@@ -247,10 +256,13 @@ void Session::OnKey(char key) {
       ForEachJob([](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { return monitor::Resume(job); });
       return;
     case 'c':
-      Cancel();
-      return;
+      return Cancel("Ctrl-C exits at once");
     case 'f':
+    case 'y':
       if (asked_) FinalizeAll();
+      return;
+    case 'n':
+      if (asked_) Cancel("Ctrl-C exits at once");
       return;
     default:
       return;
@@ -299,28 +311,36 @@ void Session::FinalizeAll() {
 }
 
 void Session::OnSignal(int signal) {
-  if (signal == SIGUSR1) {
-    const std::string dump = ToString(monitor::DumpWaits(core_));
-    if (keys_ != nullptr) std::fputs("\r\x1b[J", stderr);  // below what has been painted
-    std::fputs(dump.c_str(), stderr);
-    return;
+  switch (signal) {
+    case SIGUSR1:
+      return reporter_->Error(ToString(monitor::DumpWaits(core_)));
+    case SIGCONT:
+      if (keys_ != nullptr) keys_->Continue();
+      return;
+    case SIGTSTP:
+    case SIGQUIT:
+      reporter_->Suspend();
+      if (keys_ != nullptr) keys_->Release();
+      ActOnSignal(signal);
+      if (keys_ != nullptr) keys_->Claim();
+      return;
+    case SIGHUP:
+      return Cancel("");  // comes twice when a terminal is closed: from the kernel and from the shell
+    default:
+      if (interrupted_) ExitAtOnce();
+      return Cancel("once more to exit at once");
   }
-  if (signal == SIGCONT) {
-    if (keys_ != nullptr) keys_->Continue();
-    return;
-  }
-  if (interrupted_) ExitAtOnce();
-  Cancel();
 }
 
-void Session::Cancel() {
+void Session::Cancel(absl::string_view how_to_exit) {
   if (std::exchange(interrupted_, true)) return;
-  Complain("cancelling; once more to exit at once");
+  Complain(absl::StrCat("cancelling", how_to_exit.empty() ? "" : "; ", how_to_exit));
   monitor::CancelAll(core_);
 }
 
 void Session::ExitAtOnce() {
-  if (keys_ != nullptr) keys_->Restore();
+  reporter_->Suspend();
+  if (keys_ != nullptr) keys_->Release();
   for (const monitor::JobInfo& job : monitor::SnapshotJobs(core_)) {
     if (job.details == nullptr) continue;
     for (const auto& [name, value] : *job.details) {
@@ -330,22 +350,27 @@ void Session::ExitAtOnce() {
   _exit(kExitCancelled);  // without destructors: they would wait for the requests that hang
 }
 
+void Session::End(size_t index, const JobOutcome& outcome) {
+  if (summaries_[index]) return;
+  const Pair& pair = pairs_[index];
+  summaries_[index] = {.id = pair.id,
+                       .source = pair.source,
+                       .target = pair.target,
+                       .outcome = outcome,
+                       .bytes = jobs_[index]->progress().Get().current};
+  reporter_->Ended(Now(), *summaries_[index]);
+  if (outcome.kind == JobOutcome::Kind::kFailed) Complain(absl::StrCat(pair.id, ": ", outcome.message));
+}
+
 int Session::Summarize() {
   std::vector<JobSummary> summaries;
   bool failed = false;
   bool cancelled = false;
   for (size_t i = 0; i < jobs_.size(); ++i) {
-    const absl::StatusOr<JobOutcome> outcome = monitor::WaitFor(jobs_[i]);  // has concluded: no wait
-    JobSummary& job = summaries.emplace_back();
-    job.id = pairs_[i].id;
-    job.source = pairs_[i].source;
-    job.target = pairs_[i].target;
-    job.outcome = outcome.ok() ? *outcome : JobOutcome::Failed(outcome.status());
-    job.bytes = jobs_[i]->progress().Get().current;
-    if (job.outcome.kind == JobOutcome::Kind::kFailed) {
-      Complain(absl::StrCat(job.id, ": ", job.outcome.message));
-      failed = true;
-    }
+    const absl::StatusOr<JobOutcome> outcome = monitor::WaitFor(jobs_[i]);   // has concluded: no wait
+    End(i, outcome.ok() ? *outcome : JobOutcome::Failed(outcome.status()));  // if its events were lost
+    const JobSummary& job = summaries.emplace_back(*summaries_[i]);
+    if (job.outcome.kind == JobOutcome::Kind::kFailed) failed = true;
     if (job.outcome.kind == JobOutcome::Kind::kCancelled) cancelled = true;
   }
   keys_.reset();
@@ -354,12 +379,14 @@ int Session::Summarize() {
   return exit_status;
 }
 
+void Session::Complain(absl::string_view text) { reporter_->Error(Complaint(text)); }
+
 }  // namespace
 
 int RunBackup(const BackupCommand& command) {
   absl::StatusOr<std::vector<Pair>> pairs = MakePairs(command.paths);
   if (!pairs.ok()) {
-    Complain(pairs.status().message());
+    Put(STDERR_FILENO, Complaint(pairs.status().message()));
     return kExitUsage;
   }
   BlockSignals();  // before there are other threads

@@ -26,7 +26,7 @@ struct BackupCommand {
   bool force = false;
   bool json = false;
   int64_t bytes_per_second = 0;  // of each job; 0: no limit
-  double watchdog_seconds = 0;  // zero: none
+  double watchdog_seconds = 0;   // zero: none
   int io_threads = 1;
   int in_flight = jobcore::BackupOptions().in_flight;
   size_t chunk_bytes = jobcore::BackupOptions().chunk_bytes;

@@ -26,10 +26,14 @@ With --group the targets appear together, after all have been copied, or none do
 system cannot rename several files at once, so only a crash between the renames can separate them.
 
 With --finalize manual, jobctl asks on standard input when all is copied. Anything but `y` or
-`yes`, the end of input too, cancels.
+`yes`, the end of input too, cancels. (On a terminal it waits for a key instead.)
 
-The first SIGINT, SIGTERM or SIGHUP cancels the jobs and waits until they have cleaned up. The
-second one exits at once: it removes the hidden files, but does not wait for requests that hang.
+On a terminal, a line with a bar shows each job, and keys act on all: p pauses, r resumes, c cancels;
+f finalizes, when --finalize manual asks. NO_COLOR=1 turns colours off; with TERM=dumb, or into a pipe
+or a file, there are plain lines instead.
+
+The first SIGINT, SIGTERM or SIGHUP cancels the jobs and waits until they have cleaned up. Another
+SIGINT or SIGTERM exits at once: it removes the hidden files, but does not wait for requests that hang.
 SIGUSR1 prints what every job waits for on standard error.
 
 Exit status: 0 all done; 1 something failed; 2 bad input, nothing was written; 130 cancelled.)";

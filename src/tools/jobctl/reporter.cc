@@ -2,14 +2,16 @@
 
 #include "tools/jobctl/reporter.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "block/file_error.h"
 #include "tools/jobctl/format.h"
+#include "tools/jobctl/put.h"
 
 namespace jobctl {
 namespace {
@@ -20,13 +22,6 @@ using jobcore::JobStatus;
 using jobcore::Nanoseconds;
 using jobcore::ProgressSnapshot;
 using jobcore::monitor::JobInfo;
-
-// Written through at once: whoever reads us acts on what we say. Errors are ignored: the jobs go on without
-// an audience.
-void Put(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
 
 std::string Pad(std::string_view text, size_t width) {
   std::string result(text);
@@ -77,7 +72,7 @@ class TextReporter final : public Reporter {
                         "  ", HumanBytes(static_cast<uint64_t>(job.rate)), "/s",
                         job.eta ? "  ETA " + Duration(*job.eta) : "");
   }
-  static void Line(const std::string& text) { Put(text + "\n"); }
+  static void Line(const std::string& text) { Put(STDOUT_FILENO, text + "\n"); }
 
   size_t id_width_ = 0;
 };
@@ -160,10 +155,12 @@ class JsonReporter final : public Reporter {
     }
     if (!outcome.message.empty()) object.Add("message", outcome.message);
   }
-  static void Line(JsonObject& object) { Put(object.Take() + "\n"); }
+  static void Line(JsonObject& object) { Put(STDOUT_FILENO, object.Take() + "\n"); }
 };
 
 }  // namespace
+
+void Reporter::Error(std::string_view lines) { Put(STDERR_FILENO, lines); }
 
 std::unique_ptr<Reporter> Reporter::Text() { return std::make_unique<TextReporter>(); }
 std::unique_ptr<Reporter> Reporter::Json() { return std::make_unique<JsonReporter>(); }

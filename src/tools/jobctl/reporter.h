@@ -39,8 +39,15 @@ class Reporter {
   virtual void Event(jobcore::Nanoseconds time, const jobcore::JobEvent& event) = 0;
   virtual void EventsLost(jobcore::Nanoseconds time, uint64_t count) = 0;
   virtual void Progress(jobcore::Nanoseconds time, const std::vector<jobcore::monitor::JobInfo>& jobs) = 0;
+  // A job has ended, as its events have told.
+  virtual void Ended(jobcore::Nanoseconds /*time*/, const JobSummary& /*job*/) {}
   virtual void Question(const std::vector<std::string>& ids) = 0;
   virtual void Summary(jobcore::Nanoseconds time, int exit_status, const std::vector<JobSummary>& jobs) = 0;
+
+  // Whole lines for standard error, which may be the same terminal. Any thread.
+  virtual void Error(std::string_view lines);
+  // Takes off the screen what does not stay, until the next call of Progress.
+  virtual void Suspend() {}
 };
 
 }  // namespace jobctl

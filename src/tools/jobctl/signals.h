@@ -14,9 +14,14 @@
 
 namespace jobctl {
 
-// Blocks SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGCONT, for this thread and those it makes from now on; ignores SIGPIPE and
-// SIGXFSZ, so that they show as errors of the write that meets them instead of killing us.
+// Blocks SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT and SIGUSR1, but those that are ignored (by nohup, or by a
+// shell for its background jobs), for this thread and those it makes from now on. Ignores SIGPIPE and SIGXFSZ, so that
+// they show as errors of the write that meets them instead of killing us.
 void BlockSignals();
+
+// Lets one of them do what it does by default: SIGTSTP stops the process, SIGQUIT ends it. Returns when it goes on; at
+// once, if there is no shell that could continue it. Leaves the signal blocked.
+void ActOnSignal(int signal);
 
 // Calls back in `context` for each of the blocked signals.
 class SignalWatch {
