@@ -45,8 +45,9 @@ namespace jobcore::inline JOBCORE_ABI {
 class Admission;
 
 namespace internal {
+struct Resumption;
 struct Section;
-}
+}  // namespace internal
 
 class Resource {
  public:
@@ -103,12 +104,12 @@ class Resource {
   std::atomic<uint64_t> word_{0};  // requests in flight, and kClosed
 
   // --- Guarded by job_mutex ---
-  size_t users_ ABSL_GUARDED_BY(job_mutex) = 0;     // jobs that name it and have not concluded
-  size_t granted_ ABSL_GUARDED_BY(job_mutex) = 0;   // sections that have been granted
-  size_t resuming_ ABSL_GUARDED_BY(job_mutex) = 0;  // admitted after they were parked, and not yet running
+  size_t users_ ABSL_GUARDED_BY(job_mutex) = 0;    // jobs that name it and have not concluded
+  size_t granted_ ABSL_GUARDED_BY(job_mutex) = 0;  // sections that have been granted
   std::vector<Job*> jobs_ ABSL_GUARDED_BY(job_mutex);
-  std::vector<internal::Section*> sections_ ABSL_GUARDED_BY(job_mutex);  // opening or granted
-  std::vector<AdmitAwaiter*> parked_ ABSL_GUARDED_BY(job_mutex);         // in the order in which they came
+  std::vector<internal::Section*> sections_ ABSL_GUARDED_BY(job_mutex);        // opening or granted
+  std::vector<AdmitAwaiter*> parked_ ABSL_GUARDED_BY(job_mutex);               // in the order in which they came
+  std::vector<internal::Resumption*> resumptions_ ABSL_GUARDED_BY(job_mutex);  // one per context; none is empty
 };
 
 // A request in flight, for as long as it lives. Movable to any thread; not to be ended under job_mutex.
@@ -181,9 +182,11 @@ class [[nodiscard]] DrainedSection {
   std::unique_ptr<internal::Section> section_;
 };
 
-class [[nodiscard]] Resource::AdmitAwaiter : private WorkItem {
+class [[nodiscard]] Resource::AdmitAwaiter {
  public:
-  AdmitAwaiter(Resource& resource, const Resource* parent);
+  AdmitAwaiter(Resource& resource, const Resource* parent) : resource_(resource), parent_(parent) {}
+  AdmitAwaiter(const AdmitAwaiter&) = delete;
+  AdmitAwaiter& operator=(const AdmitAwaiter&) = delete;
   ~AdmitAwaiter() JOBCORE_EXCLUDES(job_mutex);
 
   bool await_ready() { return admitted_ = resource_.TryAdmit(); }
@@ -198,13 +201,14 @@ class [[nodiscard]] Resource::AdmitAwaiter : private WorkItem {
 
  private:
   friend class ResourceOps;
-  static void Resumed(WorkItem& item, Reason reason) JOBCORE_EXCLUDES(job_mutex);
   bool Park(CoHandle self);
 
   Resource& resource_;
   const Resource* const parent_;  // not null: of the request on whose behalf this is
   bool admitted_ = false;         // counted, and no Admission made of it yet
   bool parked_ = false;           // written under job_mutex
+  // Written under job_mutex: what is going to resume this. Not a part of this, which may be destroyed meanwhile.
+  internal::Resumption* resumption_ = nullptr;
   CoHandle waiter_;
   std::shared_ptr<AioContext> context_;  // of the coroutine
 };

@@ -93,11 +93,10 @@ bool ResourceOps::Park(Resource::AdmitAwaiter& request) {
   }
   CountIn(resource);
   request.admitted_ = true;
-  if (resource.resuming_ == 0) return false;
   // Behind those of the same context that were parked, and have not gone on yet.
-  ++resource.resuming_;
+  if (FindResumption(resource, *request.context_) == nullptr) return false;
   request.waiter_.SuspendIn("admission behind others");
-  JobOps::Defer(resource.core_, request.context_, request);
+  ResumeLater(request);
   return true;
 }
 
@@ -108,37 +107,81 @@ void ResourceOps::ReleaseParked(Resource& resource) {
     CountIn(resource);
     request->admitted_ = true;
     request->parked_ = false;
-    ++resource.resuming_;
-    JobOps::Defer(resource.core_, request->context_, *request);
+    ResumeLater(*request);
     return true;
   });
 }
 
 void ResourceOps::OpenFastPathIfUnused(Resource& resource) {
-  if (!resource.sections_.empty() || resource.resuming_ != 0) return;
+  if (!resource.sections_.empty() || !resource.resumptions_.empty()) return;
   resource.word_.fetch_and(~Resource::kClosed, std::memory_order_acq_rel);
 }
 
-void ResourceOps::Resumed(Resource& resource) {
-  JobLock lock(resource.core_);
-  --resource.resuming_;
-  OpenFastPathIfUnused(resource);
+internal::Resumption* ResourceOps::FindResumption(const Resource& resource, const AioContext& context) {
+  for (internal::Resumption* resumption : resource.resumptions_) {
+    if (resumption->context.get() == &context) return resumption;
+  }
+  return nullptr;
+}
+
+// One item for all requests of a context: it may be posted from several threads, and only so do they keep their order.
+void ResourceOps::ResumeLater(Resource::AdmitAwaiter& request) {
+  Resource& resource = request.resource_;
+  internal::Resumption* resumption = FindResumption(resource, *request.context_);
+  if (resumption == nullptr) {
+    resumption = new internal::Resumption(&ResumeAll, resource, request.context_);  // deletes itself
+    resource.resumptions_.push_back(resumption);
+    JobOps::Defer(resource.core_, request.context_, *resumption);
+  }
+  resumption->requests.push_back(&request);
+  request.resumption_ = resumption;
+}
+
+// It goes on, or never will.
+void ResourceOps::TakeOut(Resource::AdmitAwaiter& request) {
+  internal::Resumption& resumption = *std::exchange(request.resumption_, nullptr);
+  std::erase(resumption.requests, &request);
+  if (!resumption.requests.empty()) return;
+  std::erase(request.resource_.resumptions_, &resumption);
+  OpenFastPathIfUnused(request.resource_);
+  resumption.resource = nullptr;
+}
+
+void ResourceOps::ResumeAll(WorkItem& item, WorkItem::Reason reason) {
+  std::unique_ptr<internal::Resumption> self(static_cast<internal::Resumption*>(&item));
+  // As many as there are now: those that line up behind them meanwhile wait for the next turn.
+  for (size_t n = 0, limit = 1; n < limit && self->resource != nullptr; ++n) {
+    Resource& resource = *self->resource;  // it lives while one of these is counted
+    CoHandle waiter;
+    {
+      JobLock lock(resource.core_);
+      if (n == 0) limit = self->requests.size();
+      Resource::AdmitAwaiter& request = *self->requests.front();
+      TakeOut(request);
+      waiter = request.waiter_;
+      request.context_ = nullptr;
+      if (reason == WorkItem::Reason::kDrop) request.admitted_ = false;
+    }
+    if (reason == WorkItem::Reason::kRun) {
+      waiter.Resume();
+    } else {
+      Admission(resource).End();  // its context has gone: it will never run
+    }
+  }
+  if (self->resource == nullptr) return;
+  const std::shared_ptr<AioContext> context = self->context;
+  context->Post(*self.release());
 }
 
 void ResourceOps::Forget(Resource::AdmitAwaiter& request) {
   Resource& resource = request.resource_;
   {
     JobLock lock(resource.core_);
-    if (request.parked_) {
-      request.parked_ = false;
-      std::erase(resource.parked_, &request);
-    }
+    if (std::exchange(request.parked_, false)) std::erase(resource.parked_, &request);
+    if (request.resumption_ != nullptr) TakeOut(request);
   }
   if (request.admitted_) Admission(resource).End();  // counted, and then nobody took it
 }
-
-Resource::AdmitAwaiter::AdmitAwaiter(Resource& resource, const Resource* parent)
-    : WorkItem("request that was parked", &Resumed), resource_(resource), parent_(parent) {}
 
 Resource::AdmitAwaiter::~AdmitAwaiter() {
   if (context_ != nullptr) ResourceOps::Forget(*this);
@@ -152,18 +195,6 @@ bool Resource::AdmitAwaiter::Park(CoHandle self) ABSL_NO_THREAD_SAFETY_ANALYSIS 
   context_ = home->shared_from_this();
   waiter_ = self;
   return ResourceOps::Park(*this);
-}
-
-void Resource::AdmitAwaiter::Resumed(WorkItem& item, Reason reason) {
-  auto& request = static_cast<AdmitAwaiter&>(item);
-  ResourceOps::Resumed(request.resource_);
-  if (reason == Reason::kRun) {
-    const CoHandle waiter = request.waiter_;
-    request.context_ = nullptr;
-    waiter.Resume();
-  } else if (std::exchange(request.admitted_, false)) {
-    Admission(request.resource_).End();  // its context has gone: it will never run
-  }
 }
 
 // --- Sections ---

@@ -5,9 +5,11 @@
 #ifndef JOBCORE_SRC_JOB_RESOURCE_OPS_H_
 #define JOBCORE_SRC_JOB_RESOURCE_OPS_H_
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -32,6 +34,17 @@ struct Section {
   const TimePoint since;
   bool open = false;     // guarded by job_mutex: in the lists of its resources
   bool granted = false;  // guarded by job_mutex
+};
+
+// Requests of one context that have been admitted after they were parked, on their way to go on, in the order in which
+// they came. Belongs to the queue of the context; the resource knows it while it is not empty.
+struct Resumption final : WorkItem {
+  Resumption(Function function, Resource& r, std::shared_ptr<AioContext> c)
+      : WorkItem("requests that were parked", function), resource(&r), context(std::move(c)) {}
+
+  Resource* resource;  // null once it is empty: emptied by the context's home thread, filled under job_mutex
+  const std::shared_ptr<AioContext> context;
+  std::deque<Resource::AdmitAwaiter*> requests;  // guarded by job_mutex
 };
 
 }  // namespace internal
@@ -75,7 +88,6 @@ class ResourceOps {
   // --- Requests ---
   static bool Park(Resource::AdmitAwaiter& request) JOBCORE_EXCLUDES(job_mutex);
   static void Forget(Resource::AdmitAwaiter& request) JOBCORE_EXCLUDES(job_mutex);
-  static void Resumed(Resource& resource) JOBCORE_EXCLUDES(job_mutex);
 
  private:
   static void CountIn(Resource& resource) { resource.word_.fetch_add(Resource::kOne, std::memory_order_acq_rel); }
@@ -84,6 +96,11 @@ class ResourceOps {
   static absl::Status WhyNot(const internal::Section& section, const absl::Status& waited) JOBCORE_EXCLUDES(job_mutex);
   static bool MayEnter(const Resource& resource, const Resource* parent) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void ReleaseParked(Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static internal::Resumption* FindResumption(const Resource& resource, const AioContext& context)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void ResumeLater(Resource::AdmitAwaiter& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void TakeOut(Resource::AdmitAwaiter& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void ResumeAll(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
   static void OpenFastPathIfUnused(Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 };
 

@@ -191,6 +191,34 @@ TEST(Resource, ParkedRequestThatIsDestroyedLeavesNoTrace) {
   EXPECT_EQ(disk.in_flight(), 0u);
 }
 
+TEST(Resource, RequestThatIsDestroyedBetweenItsAdmissionAndItsTurnLeavesNoTrace) {
+  TestWorld world;
+  Resource disk(world.core(), "disk0");
+  for (const bool joins_the_queue : {false, true}) {
+    Drainer drainer;
+    Spawn("drain", Drain({&disk}, drainer));
+    Request first, second;
+    {
+      Co<void> frame = Enter(disk, first);
+      CoRoot root([](CoRoot&) {});
+      root.Start(frame);
+      drainer.end.Set();
+      Co<void> late = Enter(disk, second);  // behind the first, without having been parked
+      CoRoot late_root([](CoRoot&) {});
+      if (joins_the_queue) late_root.Start(late);
+      EXPECT_EQ(disk.in_flight(), joins_the_queue ? 2u : 1u);
+    }
+    EXPECT_EQ(disk.in_flight(), 0u);
+    world.Settle();
+    EXPECT_FALSE(first.admitted || second.admitted);
+    // The way in is free again.
+    Request third;
+    Spawn("request", Enter(disk, third));
+    EXPECT_TRUE(third.admitted);
+    third.go.Set();
+  }
+}
+
 Co<void> Chain(Resource& upper, Resource& lower, Request& request, bool& below) {
   const Admission in = co_await upper.Admit();
   request.admitted = true;
