@@ -43,7 +43,7 @@
 namespace jobcore::inline JOBCORE_ABI {
 
 namespace internal {
-struct ParkedRequest;
+struct Resumption;
 struct Section;
 }  // namespace internal
 
@@ -64,7 +64,7 @@ class Resource {
 
   // For co_await, on a home thread: an Admission, at once and without a lock while nobody drains; otherwise when
   // the last section has ended. Requests of one context are admitted in the order in which they came.
-  // A coroutine that is destroyed while it waits here leaves no trace.
+  // A coroutine that is destroyed while it is parked here leaves no trace.
   [[nodiscard]] AdmitAwaiter Admit();
   // The same for a request that is made on behalf of another one, `parent`, of some other resource: it also
   // passes while both resources are being drained together, since the parent could not come to its end otherwise.
@@ -102,12 +102,12 @@ class Resource {
   std::atomic<uint64_t> word_{0};  // requests in flight, and kClosed
 
   // --- Guarded by job_mutex ---
-  size_t users_ ABSL_GUARDED_BY(job_mutex) = 0;     // jobs that name it and have not concluded
-  size_t granted_ ABSL_GUARDED_BY(job_mutex) = 0;   // sections that have been granted
-  size_t resuming_ ABSL_GUARDED_BY(job_mutex) = 0;  // admitted after they were parked, and not yet running
+  size_t users_ ABSL_GUARDED_BY(job_mutex) = 0;    // jobs that name it and have not concluded
+  size_t granted_ ABSL_GUARDED_BY(job_mutex) = 0;  // sections that have been granted
   std::vector<Job*> jobs_ ABSL_GUARDED_BY(job_mutex);
-  std::vector<internal::Section*> sections_ ABSL_GUARDED_BY(job_mutex);      // opening or granted
-  std::vector<internal::ParkedRequest*> parked_ ABSL_GUARDED_BY(job_mutex);  // in the order in which they came
+  std::vector<internal::Section*> sections_ ABSL_GUARDED_BY(job_mutex);        // opening or granted
+  std::vector<AdmitAwaiter*> parked_ ABSL_GUARDED_BY(job_mutex);               // in the order in which they came
+  std::vector<internal::Resumption*> resumptions_ ABSL_GUARDED_BY(job_mutex);  // one per context; none is empty
 };
 
 // A request in flight, for as long as it lives. Movable to any thread; not to be ended under job_mutex.
@@ -183,27 +183,32 @@ class [[nodiscard]] DrainedSection {
 class [[nodiscard]] Resource::AdmitAwaiter {
  public:
   AdmitAwaiter(Resource& resource, const Resource* parent) : resource_(resource), parent_(parent) {}
-  ~AdmitAwaiter() JOBCORE_EXCLUDES(job_mutex) {
-    if (parked_ != nullptr) Forget();
-  }
   AdmitAwaiter(const AdmitAwaiter&) = delete;
   AdmitAwaiter& operator=(const AdmitAwaiter&) = delete;
+  ~AdmitAwaiter() JOBCORE_EXCLUDES(job_mutex);
 
-  bool await_ready() const { return resource_.TryAdmit(); }
+  bool await_ready() { return admitted_ = resource_.TryAdmit(); }
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> self) {
     return Park(CoHandle::Of(self));
   }
-  Admission await_resume() const { return Admission(resource_); }
+  Admission await_resume() {
+    admitted_ = false;
+    return Admission(resource_);
+  }
 
  private:
   friend class ResourceOps;
   bool Park(CoHandle self);
-  void Forget() JOBCORE_EXCLUDES(job_mutex);
 
   Resource& resource_;
-  const Resource* const parent_;               // not null: of the request on whose behalf this is
-  internal::ParkedRequest* parked_ = nullptr;  // until it has gone on; it may outlive this
+  const Resource* const parent_;  // not null: of the request on whose behalf this is
+  bool admitted_ = false;         // counted, and no Admission made of it yet
+  bool parked_ = false;           // written under job_mutex
+  // Written under job_mutex: what is going to resume this. Not a part of this, which may be destroyed meanwhile.
+  internal::Resumption* resumption_ = nullptr;
+  CoHandle waiter_;
+  std::shared_ptr<AioContext> context_;  // of the coroutine
 };
 
 inline Resource::AdmitAwaiter Resource::Admit() { return AdmitAwaiter(*this, nullptr); }

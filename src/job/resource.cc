@@ -81,97 +81,125 @@ bool ResourceOps::MayEnter(const Resource& resource, const Resource* parent) {
   });
 }
 
-bool ResourceOps::Park(Resource::AdmitAwaiter& awaiter, CoHandle waiter) {
-  Resource& resource = awaiter.resource_;
-  const std::shared_ptr<AioContext> context = AioContext::Current()->shared_from_this();
-  auto request = std::make_unique<internal::ParkedRequest>(resource, awaiter.parent_, waiter, context, &GoOn);
-  request->awaiter = &awaiter;
-
+bool ResourceOps::Park(Resource::AdmitAwaiter& request) {
+  Resource& resource = request.resource_;
   JobLock lock(resource.core_);
-  if (MayEnter(resource, awaiter.parent_)) {
-    if (resource.resuming_ == 0) {
-      CountIn(resource);
-      return false;
-    }
-    waiter.SuspendIn("admission behind others");
-    LetGoOn(*request);  // behind those of the same context that were parked, and have not gone on yet
-  } else {
-    waiter.SuspendIn("admission to a drained resource");
-    resource.parked_.push_back(request.get());
-    JobOps::NoteContext(resource.core_, context);
+  if (!MayEnter(resource, request.parent_)) {
+    request.parked_ = true;
+    request.waiter_.SuspendIn("admission to a drained resource");
+    resource.parked_.push_back(&request);
+    JobOps::NoteContext(resource.core_, request.context_);
+    return true;
   }
-  awaiter.parked_ = request.release();
+  CountIn(resource);
+  request.admitted_ = true;
+  // Behind those of the same context that were parked, and have not gone on yet.
+  if (FindResumption(resource, *request.context_) == nullptr) return false;
+  request.waiter_.SuspendIn("admission behind others");
+  ResumeLater(request);
   return true;
 }
 
-// Counted here, not when it goes on: a section that is opened in between must see it.
-void ResourceOps::LetGoOn(internal::ParkedRequest& request) {
-  Resource& resource = *request.resource;
-  CountIn(resource);
-  request.admitted = true;
-  ++resource.resuming_;
-  JobOps::Defer(resource.core_, request.context, request);
-}
-
 void ResourceOps::ReleaseParked(Resource& resource) {
-  std::erase_if(resource.parked_, [&](internal::ParkedRequest* request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
-    if (!MayEnter(resource, request->parent)) return false;
-    LetGoOn(*request);
+  std::erase_if(resource.parked_, [&](Resource::AdmitAwaiter* request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+    if (!MayEnter(resource, request->parent_)) return false;
+    // Counted here, not when it goes on: a section that is opened in between must see it.
+    CountIn(resource);
+    request->admitted_ = true;
+    request->parked_ = false;
+    ResumeLater(*request);
     return true;
   });
 }
 
 void ResourceOps::OpenFastPathIfUnused(Resource& resource) {
-  if (!resource.sections_.empty() || resource.resuming_ != 0) return;
+  if (!resource.sections_.empty() || !resource.resumptions_.empty()) return;
   resource.word_.fetch_and(~Resource::kClosed, std::memory_order_acq_rel);
 }
 
-void ResourceOps::CountOff(Resource& resource) {
-  --resource.resuming_;
-  OpenFastPathIfUnused(resource);
+internal::Resumption* ResourceOps::FindResumption(const Resource& resource, const AioContext& context) {
+  for (internal::Resumption* resumption : resource.resumptions_) {
+    if (resumption->context.get() == &context) return resumption;
+  }
+  return nullptr;
 }
 
-// In its own context; or, when that has gone, anywhere.
-void ResourceOps::GoOn(WorkItem& item, WorkItem::Reason reason) {
-  const std::unique_ptr<internal::ParkedRequest> request(static_cast<internal::ParkedRequest*>(&item));
-  Resource* const resource = request->resource;
-  if (resource == nullptr) return;
-  {
-    JobLock lock(resource->core_);
-    CountOff(*resource);
+// One item for all requests of a context: it may be posted from several threads, and only so do they keep their order.
+void ResourceOps::ResumeLater(Resource::AdmitAwaiter& request) {
+  Resource& resource = request.resource_;
+  internal::Resumption* resumption = FindResumption(resource, *request.context_);
+  if (resumption == nullptr) {
+    resumption = new internal::Resumption(&ResumeAll, resource, request.context_);  // deletes itself
+    resource.resumptions_.push_back(resumption);
+    JobOps::Defer(resource.core_, request.context_, *resumption);
   }
-  request->awaiter->parked_ = nullptr;
-  if (reason == WorkItem::Reason::kRun) {
-    request->waiter.Resume();
+  resumption->requests.push_back(&request);
+  request.resumption_ = resumption;
+}
+
+// It goes on, or never will.
+void ResourceOps::TakeOut(Resource::AdmitAwaiter& request) {
+  internal::Resumption& resumption = *std::exchange(request.resumption_, nullptr);
+  if (resumption.requests.front() == &request) {
+    resumption.requests.pop_front();
   } else {
-    Admission(*resource).End();  // it will never run
+    std::erase(resumption.requests, &request);
   }
+  if (!resumption.requests.empty()) return;
+  std::erase(request.resource_.resumptions_, &resumption);
+  OpenFastPathIfUnused(request.resource_);
+  resumption.resource = nullptr;
 }
 
-void ResourceOps::Forget(internal::ParkedRequest& request) {
-  Resource& resource = *request.resource;
-  std::unique_ptr<internal::ParkedRequest> parked;
+void ResourceOps::ResumeAll(WorkItem& item, WorkItem::Reason reason) {
+  std::unique_ptr<internal::Resumption> self(static_cast<internal::Resumption*>(&item));
+  // As many as there are now: those that line up behind them meanwhile wait for the next turn.
+  for (size_t n = 0, limit = 1; n < limit && self->resource != nullptr; ++n) {
+    Resource& resource = *self->resource;  // it lives while one of these is counted
+    CoHandle waiter;
+    {
+      JobLock lock(resource.core_);
+      if (n == 0) limit = self->requests.size();
+      Resource::AdmitAwaiter& request = *self->requests.front();
+      TakeOut(request);
+      waiter = request.waiter_;
+      request.context_ = nullptr;
+      if (reason == WorkItem::Reason::kDrop) request.admitted_ = false;
+    }
+    if (reason == WorkItem::Reason::kRun) {
+      waiter.Resume();
+    } else {
+      Admission(resource).End();  // its context has gone: it will never run
+    }
+  }
+  if (self->resource == nullptr) return;
+  const std::shared_ptr<AioContext> context = self->context;
+  context->Post(*self.release());
+}
+
+void ResourceOps::Forget(Resource::AdmitAwaiter& request) {
+  Resource& resource = request.resource_;
   {
     JobLock lock(resource.core_);
-    if (!request.admitted) {
-      std::erase(resource.parked_, &request);
-      parked.reset(&request);  // nobody else knows it
-      return;
-    }
-    CountOff(resource);
-    request.resource = nullptr;  // GoOn deletes it
+    if (std::exchange(request.parked_, false)) std::erase(resource.parked_, &request);
+    if (request.resumption_ != nullptr) TakeOut(request);
   }
-  Admission(resource).End();
+  if (request.admitted_) Admission(resource).End();  // counted, and then nobody took it
+}
+
+Resource::AdmitAwaiter::~AdmitAwaiter() {
+  if (context_ != nullptr) ResourceOps::Forget(*this);
 }
 
 bool Resource::AdmitAwaiter::Park(CoHandle self) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  if (AioContext::Current() == nullptr) {
+  AioContext* const home = AioContext::Current();
+  if (home == nullptr) {
     internal::Die(absl::StrCat("Resource '", resource_.name_, "': Admit on a thread that is home of no context"));
   }
-  return ResourceOps::Park(*this, self);
+  context_ = home->shared_from_this();
+  waiter_ = self;
+  return ResourceOps::Park(*this);
 }
-
-void Resource::AdmitAwaiter::Forget() { ResourceOps::Forget(*parked_); }
 
 // --- Sections ---
 

@@ -5,6 +5,7 @@
 #ifndef JOBCORE_SRC_JOB_RESOURCE_OPS_H_
 #define JOBCORE_SRC_JOB_RESOURCE_OPS_H_
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,18 +36,15 @@ struct Section {
   bool granted = false;  // guarded by job_mutex
 };
 
-// A request that waits to be admitted, and then for its turn. On the heap, because it may be in the queue of its
-// context when the coroutine that waits is destroyed.
-struct ParkedRequest final : WorkItem {
-  ParkedRequest(Resource& r, const Resource* p, CoHandle w, std::shared_ptr<AioContext> c, Function function)
-      : WorkItem("request that was parked", function), resource(&r), parent(p), waiter(w), context(std::move(c)) {}
+// Requests of one context that have been admitted after they were parked, on their way to go on, in the order in which
+// they came. Belongs to the queue of the context; the resource knows it while it is not empty.
+struct Resumption final : WorkItem {
+  Resumption(Function function, Resource& r, std::shared_ptr<AioContext> c)
+      : WorkItem("requests that were parked", function), resource(&r), context(std::move(c)) {}
 
-  Resource* resource;  // null: nobody waits any more
-  const Resource* const parent;
-  const CoHandle waiter;
+  Resource* resource;  // null once it is empty: emptied by the context's home thread, filled under job_mutex
   const std::shared_ptr<AioContext> context;
-  Resource::AdmitAwaiter* awaiter = nullptr;
-  bool admitted = false;  // guarded by job_mutex: it is counted, and in the queue of its context
+  std::deque<Resource::AdmitAwaiter*> requests;  // guarded by job_mutex
 };
 
 }  // namespace internal
@@ -88,10 +86,8 @@ class ResourceOps {
   static Admission Adopt(Resource& resource) { return Admission(resource); }
 
   // --- Requests ---
-  // False: admitted at once.
-  static bool Park(Resource::AdmitAwaiter& awaiter, CoHandle waiter) JOBCORE_EXCLUDES(job_mutex);
-  // Whoever waited is being destroyed.
-  static void Forget(internal::ParkedRequest& request) JOBCORE_EXCLUDES(job_mutex);
+  static bool Park(Resource::AdmitAwaiter& request) JOBCORE_EXCLUDES(job_mutex);
+  static void Forget(Resource::AdmitAwaiter& request) JOBCORE_EXCLUDES(job_mutex);
 
  private:
   static void CountIn(Resource& resource) { resource.word_.fetch_add(Resource::kOne, std::memory_order_acq_rel); }
@@ -99,10 +95,12 @@ class ResourceOps {
   static bool TryGrant(internal::Section& section) JOBCORE_EXCLUDES(job_mutex);
   static absl::Status WhyNot(const internal::Section& section, const absl::Status& waited) JOBCORE_EXCLUDES(job_mutex);
   static bool MayEnter(const Resource& resource, const Resource* parent) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static void LetGoOn(internal::ParkedRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static void GoOn(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
-  static void CountOff(Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void ReleaseParked(Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static internal::Resumption* FindResumption(const Resource& resource, const AioContext& context)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void ResumeLater(Resource::AdmitAwaiter& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void TakeOut(Resource::AdmitAwaiter& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void ResumeAll(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
   static void OpenFastPathIfUnused(Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 };
 

@@ -144,9 +144,13 @@ TEST(Resource, RequestsOfOneContextGoOnInTheOrderInWhichTheyCame) {
   for (int i = 4; i < 8; ++i) Spawn("request", Note(disk, i, order));  // may not overtake
   world.Settle();
   EXPECT_THAT(order, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
-  // And the fast way in is open again.
-  Spawn("request", Note(disk, 8, order));
-  EXPECT_EQ(order.back(), 8);
+  // And the fast way in is open again: it does not take the mutex.
+  Resource::AdmitAwaiter fast = disk.Admit();
+  {
+    JobLock lock(world.core());
+    ASSERT_TRUE(fast.await_ready());
+  }
+  (void)fast.await_resume();
 }
 
 TEST(Resource, SectionsNestAndOverlap) {
@@ -191,25 +195,32 @@ TEST(Resource, ParkedRequestThatIsDestroyedLeavesNoTrace) {
   EXPECT_EQ(disk.in_flight(), 0u);
 }
 
-TEST(Resource, RequestThatIsDestroyedBeforeItsTurnLeavesNoTrace) {
+TEST(Resource, RequestThatIsDestroyedBetweenItsAdmissionAndItsTurnLeavesNoTrace) {
   TestWorld world;
   Resource disk(world.core(), "disk0");
-  Drainer drainer;
-  Spawn("drain", Drain({&disk}, drainer));
-  {
-    Request request;
-    Co<void> frame = Enter(disk, request);
-    CoRoot root([](CoRoot&) {});
-    root.Start(frame);
-    drainer.end.Set();
-    EXPECT_EQ(disk.in_flight(), 1u);  // admitted, and in the queue of the loop
+  for (const bool joins_the_queue : {false, true}) {
+    Drainer drainer;
+    Spawn("drain", Drain({&disk}, drainer));
+    Request first, second;
+    {
+      Co<void> frame = Enter(disk, first);
+      CoRoot root([](CoRoot&) {});
+      root.Start(frame);
+      drainer.end.Set();
+      Co<void> late = Enter(disk, second);  // behind the first, without having been parked
+      CoRoot late_root([](CoRoot&) {});
+      if (joins_the_queue) late_root.Start(late);
+      EXPECT_EQ(disk.in_flight(), joins_the_queue ? 2u : 1u);
+    }
+    EXPECT_EQ(disk.in_flight(), 0u);
+    world.Settle();
+    EXPECT_FALSE(first.admitted || second.admitted);
+    // The way in is free again.
+    Request third;
+    Spawn("request", Enter(disk, third));
+    EXPECT_TRUE(third.admitted);
+    third.go.Set();
   }
-  EXPECT_EQ(disk.in_flight(), 0u);
-  Request next;
-  Spawn("request", Enter(disk, next));
-  EXPECT_TRUE(next.admitted);  // nobody is in front of it
-  next.go.Set();
-  world.Settle();
 }
 
 Co<void> Chain(Resource& upper, Resource& lower, Request& request, bool& below) {
