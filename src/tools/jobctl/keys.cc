@@ -17,6 +17,7 @@ constexpr char kEscape = '\x1b';
 void SetMode(const termios& before) {
   termios mode = before;
   mode.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+  mode.c_lflag |= NOFLSH;  // else Ctrl-C throws away what has been written and not shown yet
   mode.c_cc[VMIN] = 1;
   mode.c_cc[VTIME] = 0;
   tcsetattr(STDIN_FILENO, TCSANOW, &mode);
