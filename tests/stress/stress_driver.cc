@@ -75,7 +75,7 @@ void StressDriver::InJob(JobContext& job, const char* hook) {
   Check(job.context().IsHome(), "called outside of its context");
   Check(internal::HeldJobMutex() == nullptr, "called under job_mutex");
   Check(AioContext::CurrentCallback() != nullptr, "called outside of a callback");
-  Check(in_run_, "called outside of Run");
+  Check(in_run_ || completing_, "called outside of Run");
 }
 
 void StressDriver::InMain(const char* hook) {
@@ -126,6 +126,17 @@ Co<absl::Status> StressDriver::Work(JobContext& job) {
   }
 }
 
+void StressDriver::UseDisk(JobContext& job) {
+  if (record_->disks.empty()) return;
+  Disk& disk = *record_->disks[rng_.Below(record_->disks.size())];
+  absl::StatusOr<Admission> admission = job.Admit(disk.resource);
+  Check(admission.ok() || (absl::IsCancelled(admission.status()) && job.force_cancelled()), "not admitted");
+  if (!admission.ok()) return;
+  Count(Totals().requests_of_jobs);
+  const Inside inside(disk);
+  Spin(rng_.Below(500));
+}
+
 absl::Status StressDriver::Step(JobContext& job, uint64_t i) {
   const Plan& plan = record_->plan;
   InJob(job, "step");
@@ -136,6 +147,7 @@ absl::Status StressDriver::Step(JobContext& job, uint64_t i) {
   if (rng_.OneIn(8)) job.progress().SetRemaining(rng_.Below(100), rng_.OneIn(2));
   if (rng_.OneIn(8)) job.progress().IncreaseRemaining(rng_.Below(10));
   if (rng_.OneIn(16)) job.PublishDetails({{"step", std::to_string(i)}});
+  UseDisk(job);
   Spin(rng_.Below(500));
   const bool middle = i == plan.steps / 2;
   absl::Status status;
@@ -172,6 +184,8 @@ Co<absl::Status> StressDriver::WorkInSteps(JobContext& job) {
   for (uint64_t i = 0; i < record_->plan.steps; ++i) {
     if (absl::Status status = Step(job, i); !status.ok()) co_return status;
     if (absl::Status status = co_await Between(job); MustStop(status)) co_return status;
+    if (absl::Status status = co_await job.Throttle(rng_.Below(64)); MustStop(status)) co_return status;
+    InJob(job, "after Throttle");
   }
   co_return absl::OkStatus();
 }
@@ -212,7 +226,6 @@ Co<void> StressDriver::OneTask(JobContext& job, uint64_t chunk) {
 }
 
 Co<absl::Status> StressDriver::WorkWithTasks(JobContext& job) {
-  TaskScope tasks;
   absl::Status status;
   for (uint64_t i = 0; i < record_->plan.steps % 32; ++i) {
     bool threw = false;
@@ -222,12 +235,12 @@ Co<absl::Status> StressDriver::WorkWithTasks(JobContext& job) {
       threw = true;
     }
     if (threw || !status.ok()) {
-      co_await tasks.AtMost(0);
+      co_await tasks_.AtMost(0);
       if (threw) throw std::runtime_error("planned exception, tasks awaited");
       co_return status;
     }
-    tasks.Spawn(OneTask(job, i));
-    co_await tasks.AtMost(3);
+    tasks_.Spawn(OneTask(job, i));
+    co_await tasks_.AtMost(3);
     bool pause_threw = false;
     try {
       status = co_await job.PausePoint();
@@ -235,15 +248,15 @@ Co<absl::Status> StressDriver::WorkWithTasks(JobContext& job) {
       pause_threw = true;
     }
     if (pause_threw) {
-      co_await tasks.AtMost(0);
+      co_await tasks_.AtMost(0);
       throw std::runtime_error("planned exception of Pause, tasks awaited");
     }
     if (MustStop(status)) {
-      co_await tasks.AtMost(0);
+      co_await tasks_.AtMost(0);
       co_return status;
     }
   }
-  co_await tasks.AtMost(0);
+  co_await tasks_.AtMost(0);
   co_return absl::OkStatus();
 }
 
@@ -253,12 +266,14 @@ Co<void> StressDriver::Pause(JobContext& job) {
   InJob(job, "Pause");
   Count(Totals().pause_hooks);
   Check(!std::exchange(paused_, true), "Pause twice");
+  co_await tasks_.AtMost(0);  // the job may be about to move
   if (record_->plan.pause_waits) {
     if (rng_.OneIn(2)) {
       (void)co_await job.Sleep(rng_.Micros(0, 100));
     } else {
       co_await MaybeWait(job.context());
     }
+    if (rng_.OneIn(4)) (void)co_await job.Throttle(rng_.Below(64));
     InJob(job, "Pause");
   }
   if (record_->plan.pause_throws && rng_.OneIn(3)) {
@@ -297,6 +312,19 @@ Co<absl::Status> StressDriver::Complete(JobContext& job) {
   completed_ = true;
   Enter(job.job());
   co_return absl::OkStatus();
+}
+
+Co<absl::Status> StressDriver::Change(JobContext& job, const JobOptions& options) {
+  InJob(job, "Change");
+  Count(Totals().change_hooks);
+  Check(!std::exchange(completing_, true), "Change beside another request");
+  Check(options.size() == 1 && options.front().first == "steps", "options of somebody else");
+  if (record_->plan.complete_waits) co_await MaybeWait(job.context());
+  InJob(job, "end of Change");
+  Check(record_->prepares + record_->aborts + record_->cleans == 0, "finalised while Change is in progress");
+  completing_ = false;
+  if (rng_.OneIn(8)) throw std::runtime_error("planned exception of Change");
+  co_return rng_.OneIn(4) ? absl::InvalidArgumentError("planned refusal") : absl::OkStatus();
 }
 
 // --- The hooks in the main context ---

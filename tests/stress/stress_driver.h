@@ -10,13 +10,16 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "job-common/coroutine.h"
 #include "job-common/io_engine.h"
 #include "job-common/job_core.h"
+#include "job-common/task_scope.h"
 #include "job-driver/job_context.h"
 #include "job-driver/job_driver.h"
+#include "job-driver/resource.h"
 #include "stress/stress_util.h"
 
 namespace jobcore::stress {
@@ -50,6 +53,28 @@ struct Plan {
 };
 Plan MakePlan(Rng& rng);
 
+// A resource, and what may not be true at the same time. Any thread.
+struct Disk {
+  Disk(JobCore& core, std::string name) : resource(core, std::move(name)) {}
+  Resource resource;
+  std::atomic<int> sections{0};  // granted
+  std::atomic<int> inside{0};    // requests
+};
+// A request between its admission and its end.
+class Inside {
+ public:
+  explicit Inside(Disk& disk) : disk_(disk) {
+    disk_.inside.fetch_add(1);
+    STRESS_CHECK(disk_.sections.load() == 0, disk_.resource.name(), ": a request was admitted into a section");
+  }
+  ~Inside() { disk_.inside.fetch_sub(1); }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+
+ private:
+  Disk& disk_;
+};
+
 // Main context only: what has happened to the members of one group.
 struct GroupRecord {
   int commits = 0;
@@ -69,6 +94,9 @@ struct JobRecord {
   std::atomic<bool> stepping{false};     // between two suspensions of Run
   std::atomic<const char*> note{"new"};  // for the dump of a hang
   std::atomic<bool> destroyed{false};    // the driver
+
+  // Constant after the creation of the job.
+  std::vector<Disk*> disks;  // its resources
 
   // Those who hold a JobRef; read when the driver is destroyed, or later.
   uint64_t number = 0;  // 0: creation failed
@@ -105,6 +133,7 @@ class StressDriver final : public JobDriver {
   Co<void> Resume(JobContext& job) override;
   void Cancel(JobContext& job, CancelMode mode) override;
   Co<absl::Status> Complete(JobContext& job) override;
+  Co<absl::Status> Change(JobContext& job, const JobOptions& options) override;
   Co<absl::Status> Prepare() override;
   Co<absl::Status> Commit() override;
   Co<void> Abort() override;
@@ -121,6 +150,7 @@ class StressDriver final : public JobDriver {
   Co<void> OneTask(JobContext& job, uint64_t chunk);
   Co<absl::Status> Between(JobContext& job);  // the suspension between two steps
 
+  void UseDisk(JobContext& job);
   // Driver code: what a parked job must not run.
   absl::Status Step(JobContext& job, uint64_t i);
   // True if `status` (of a pause point) ends the work.
@@ -136,7 +166,8 @@ class StressDriver final : public JobDriver {
   // The job's context only.
   bool in_run_ = false;
   bool paused_ = false;      // between the hooks
-  bool completing_ = false;  // in the hook
+  bool completing_ = false;  // in the hook, or in that of a change
+  TaskScope tasks_;
   bool completed_ = false;
   int complete_failures_ = 0;
   int cancels_[2] = {0, 0};

@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "job-common/aio_wait.h"
 #include "job-common/iothread.h"
 #include "job-monitor/job_wait.h"
 #include "stress/stress_wakeups.h"
@@ -16,7 +17,7 @@
 namespace jobcore::stress {
 namespace {
 
-constexpr std::array<std::string_view, 3> kReasons = {monitor::kUserPause, "error", "maintenance"};
+constexpr std::array<std::string_view, 3> kReasons = {monitor::kUserPause, monitor::kErrorPause, "maintenance"};
 // More jobs than this are not made at a time.
 constexpr size_t kManyJobs = 150;
 
@@ -69,7 +70,9 @@ void Monitor::Step(Visit& v) {
   if (what < 12) return CreateOne(v);
   if (what < 20) return BuildGroup(v);
   if (what < 28) return StartOrAbandon(v);
-  if (what < 78) return Act(v);
+  if (what < 72) return Act(v);
+  if (what < 75) return Drain(v);
+  if (what < 78) return MakeRequests(v);
   if (what < 82) return ReadEvents(v);
   if (what < 84) return Observe(v);
   if (what < 90) return Query(v);
@@ -119,8 +122,14 @@ void Monitor::Act(Visit& v) {
 
 void Monitor::ActOn(Visit& v, Job& job, JobRecord* record) {
   Look(v, job, record);
-  const uint64_t what = rng_.Below(20);
-  if (what < 9) {
+  const uint64_t what = rng_.Below(27);
+  if (what >= 24) {
+    Move(v, job);
+  } else if (what >= 22) {
+    SetSpeed(job);
+  } else if (what >= 20) {
+    Change(v, job);
+  } else if (what < 9) {
     PauseOrResume(job);
   } else if (what < 10) {
     Cancel(job);
@@ -164,11 +173,15 @@ void Monitor::PauseOrResume(Job& job) {
   // Often one that the job has, or every pause would last to the end.
   const bool known = !job.pause_reasons().empty() && rng_.OneIn(2);
   const std::string reason(known ? job.pause_reasons().front() : kReasons[rng_.Below(kReasons.size())]);
-  const bool had = HasReason(job, reason);
+  if (reason.starts_with("drain:")) return;  // not ours
+  const bool had_before = HasReason(job, reason);
+  const bool had_error = HasReason(job, monitor::kErrorPause);
   const bool alive = !IsCompleted(job.status());
   const bool pause = rng_.OneIn(known ? 8 : 2);
   const absl::Status status = pause ? monitor::Pause(job, reason) : monitor::Resume(job, reason);
-  const bool expected = pause ? alive && !had : alive && had;
+  // To resume what a person has paused is to resume what an error has paused, too.
+  const bool goes = had_before || (reason == monitor::kUserPause && had_error);
+  const bool expected = alive && (pause ? !had_before : goes);
   STRESS_CHECK(status.ok() == expected, Describe(job), pause ? ": pause: " : ": resume: ", status.ToString());
   if (!status.ok()) return;
   Count(pause ? Totals().pauses : Totals().resumes);
@@ -204,6 +217,97 @@ void Monitor::CompleteOrFinalize(Visit& v, Job& job) {
   if (status.ok()) Count(complete ? Totals().completes : Totals().finalizes);
 }
 
+void Monitor::Move(Visit& v, Job& job) {
+  const bool alive = !IsCompleted(job.status());
+  AioContext& target = v.world.AnyContext(rng_);
+  std::shared_ptr<ReplyRecord> record;
+  const absl::Status status = monitor::Move(job, target, v.world.NewReply(rng_, record));
+  record->accepted = status.ok();
+  STRESS_CHECK(status.ok() == alive, Describe(job), ": move: ", status.ToString());
+  if (!status.ok()) return;
+  Count(Totals().moves);
+  STRESS_CHECK(job.status() != JobStatus::kCreated || &job.context() == &target, Describe(job), ": has not moved");
+}
+
+void Monitor::SetSpeed(Job& job) {
+  const bool allowed = VerbAllowed(JobVerb::kSetSpeed, job.status());
+  const int64_t speed = rng_.OneIn(3) ? 0 : static_cast<int64_t>(rng_.Between(1000, 1'000'000));
+  const absl::Status status = monitor::SetSpeed(job, speed);
+  STRESS_CHECK(status.ok() == allowed, Describe(job), ": set speed: ", status.ToString());
+  if (!status.ok()) return;
+  Count(Totals().speeds);
+  STRESS_CHECK(monitor::Query(job).speed == speed, Describe(job), ": another speed");
+}
+
+void Monitor::Change(Visit& v, Job& job) {
+  const bool allowed = VerbAllowed(JobVerb::kChange, job.status());
+  std::shared_ptr<ReplyRecord> record;
+  const absl::Status status = monitor::Change(job, {{"steps", "1"}}, v.world.NewReply(rng_, record));
+  record->accepted = status.ok();
+  STRESS_CHECK(status.ok() == allowed, Describe(job), ": change: ", status.ToString());
+  if (status.ok()) Count(Totals().changes);
+}
+
+// --- Resources ---
+
+// Nobody is inside, and the jobs of the resources stand still.
+void Monitor::Drain(Visit& v) {
+  heart_.Beat("drain");
+  std::vector<Disk*> disks;
+  for (const std::unique_ptr<Disk>& disk : v.world.disks()) {
+    if (rng_.OneIn(2)) disks.push_back(disk.get());
+  }
+  if (disks.empty()) return;
+  std::vector<Resource*> resources;
+  for (Disk* disk : disks) resources.push_back(&disk->resource);
+  absl::StatusOr<DrainedSection> section =
+      DrainedSection::OpenBlocking(resources, {.name = "section of a monitor", .deadline = Soon(20'000)});
+  if (!section.ok()) {
+    STRESS_CHECK(absl::IsDeadlineExceeded(section.status()), section.status().ToString());
+    Count(Totals().no_sections);
+    return;
+  }
+  Count(Totals().sections);
+  for (Disk* disk : disks) disk->sections.fetch_add(1);
+  for (uint64_t n = rng_.Below(50); n > 0; --n) {
+    for (Disk* disk : disks) {
+      STRESS_CHECK(disk->inside.load() == 0, disk->resource.name(), ": a request is inside of a section");
+    }
+    Spin(100);
+  }
+  for (Disk* disk : disks) disk->sections.fetch_sub(1);
+}
+
+namespace {
+
+Co<void> RequestAndReturn(Hub& hub, World& world, Disk& disk, uint64_t rounds) {
+  for (; rounds > 0; --rounds) {
+    const Admission admission = co_await disk.resource.Admit();
+    Count(Totals().requests);
+    const Inside inside(disk);
+    if (rounds % 2 != 0) {
+      (void)co_await AioWaitWhile(world.core(), [] { return true; },
+                                  {.name = "a request's nap", .deadline = Clock::System().Now()});
+    }
+  }
+  hub.Return(world);
+}
+
+}  // namespace
+
+void Monitor::MakeRequests(Visit& v) {
+  heart_.Beat("make requests");
+  if (v.world.disks().empty()) return;
+  Disk& disk = *v.world.disks()[rng_.Below(v.world.disks().size())];
+  for (uint64_t n = rng_.Between(1, 4); n > 0; --n) {
+    hub_.TakeAgain(v.world);
+    const auto start = [this, &world = v.world, &disk, rounds = rng_.Between(1, 20)] {
+      Spawn("requests", RequestAndReturn(hub_, world, disk, rounds));
+    };
+    v.world.AnyContext(rng_).Post("requests", start);
+  }
+}
+
 // --- Making jobs ---
 
 KnownJob Monitor::Create(Visit& v, OpenGroup* group, AioContext* context) {
@@ -214,9 +318,17 @@ KnownJob Monitor::Create(Visit& v, OpenGroup* group, AioContext* context) {
   spec.group = group != nullptr ? &group->builder : nullptr;
   spec.auto_finalize = !rng_.OneIn(4);
   spec.auto_dismiss = !rng_.OneIn(4);
+  if (rng_.OneIn(4)) spec.speed = static_cast<int64_t>(rng_.Between(1000, 1'000'000));
   KnownJob known;
   std::unique_ptr<JobDriver> driver = v.world.NewDriver(
       rng_, spec.id, group != nullptr ? group->record : std::make_shared<GroupRecord>(), known.record);
+  for (const std::unique_ptr<Disk>& disk : v.world.disks()) {
+    if (rng_.OneIn(4)) {
+      spec.resources.push_back(&disk->resource);
+      known.record->disks.push_back(disk.get());
+    }
+    if (rng_.OneIn(8)) spec.still_at_end.push_back(&disk->resource);
+  }
   const std::string id = spec.id;
   absl::StatusOr<JobRef> job = CreateJob(v.core, std::move(spec), std::move(driver));
   if (!job.ok()) {

@@ -61,6 +61,9 @@ class Monitor {
   void PauseOrResume(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   void Cancel(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   void CompleteOrFinalize(Visit& v, Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  void Move(Visit& v, Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  void SetSpeed(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  void Change(Visit& v, Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   void Look(Visit& v, Job& job, const JobRecord* record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   KnownJob Create(Visit& v, OpenGroup* group, AioContext* context) JOBCORE_EXCLUDES(job_mutex);
@@ -71,6 +74,8 @@ class Monitor {
   void UseThread(Visit& v) JOBCORE_EXCLUDES(job_mutex);
   void WaitALittle(Visit& v) JOBCORE_EXCLUDES(job_mutex);
   void AwaitALittle(Visit& v) JOBCORE_EXCLUDES(job_mutex);
+  void Drain(Visit& v) JOBCORE_EXCLUDES(job_mutex);
+  void MakeRequests(Visit& v) JOBCORE_EXCLUDES(job_mutex);
   void ReadEvents(Visit& v) JOBCORE_EXCLUDES(job_mutex);
   void Observe(Visit& v) JOBCORE_EXCLUDES(job_mutex);
   void Query(Visit& v) JOBCORE_EXCLUDES(job_mutex);

@@ -52,7 +52,8 @@ class Rng {
   X(pauses) X(resumes) X(soft_cancels) X(force_cancels) X(cancel_alls) X(completes) X(finalizes)          \
   X(dismissals) X(enters) X(wake_ups) X(gaps) X(queries) X(waits) X(awaits) X(observers) X(events)        \
   X(lost_events) X(replies) X(seen_parked) X(runs) X(steps) X(pause_hooks) X(commits) X(aborts)           \
-  X(succeeded) X(failed) X(cancelled)
+  X(succeeded) X(failed) X(cancelled) X(moves) X(speeds) X(changes) X(change_hooks) X(sections) X(no_sections)    \
+  X(requests) X(requests_of_jobs)
 // clang-format on
 
 struct Counts {

@@ -31,6 +31,9 @@ World::World(std::string name, JobCore::MainLoop main_loop, Rng& rng, int fd)
       core_(std::make_unique<JobCore>(CoreOptions(main_loop, rng))),
       driver_world_{*core_, *engine_, fd} {
   Count(Totals().worlds);
+  if (shutdown_) {  // resources end after all jobs, and before the core
+    for (const char* const name : {"disk0", "disk1"}) disks_.push_back(std::make_unique<Disk>(*core_, name));
+  }
   const uint64_t threads = rng.Between(1, 3);
   for (uint64_t i = 0; i < threads; ++i) {
     IOThread::Options options;
@@ -59,6 +62,7 @@ void World::Finish() {
     JobLock lock(*core_);
     STRESS_CHECK(core_->job_count() == 0, name_, ": ", core_->job_count(), " jobs left after the shutdown");
   }
+  disks_.clear();
   EndEvents();
   if (threads_end_first_) threads_.clear();
   watchdog_.reset();

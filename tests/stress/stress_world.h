@@ -54,6 +54,8 @@ class World {
   AioContext& AnyContext(Rng& rng);
   AioContext& ReplyContext(Rng& rng);
   VerbReply NewReply(Rng& rng, std::shared_ptr<ReplyRecord>& record);
+  // Empty: the world has none.
+  const std::vector<std::unique_ptr<Disk>>& disks() const { return disks_; }
   void Know(Rng& rng, KnownJob job);
   KnownJob AnyJob(Rng& rng);  // empty: none is known
 
@@ -73,6 +75,7 @@ class World {
   const std::unique_ptr<IoEngine> engine_;
   std::vector<std::unique_ptr<IOThread>> threads_;
   std::unique_ptr<JobCore> core_;
+  std::vector<std::unique_ptr<Disk>> disks_;
   const DriverWorld driver_world_;
   std::atomic<uint64_t> next_id_{1};
 
