@@ -325,6 +325,8 @@ class JobOps {
   static void CarryOutMove(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static internal::PendingVerbs& Pending(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void DeferVerbs(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static bool IsInRun(const Job& job) { return job.run_entered_ && !job.run_returned_; }
+  static void TellOfCancel(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static void CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
   static Co<void> ServeRequests(JobRef job) JOBCORE_EXCLUDES(job_mutex);
   static void AnswerUnserved(Job& job, std::vector<internal::PendingVerbs::Request> requests)

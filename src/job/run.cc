@@ -34,6 +34,7 @@ void JobOps::PostResume(Job& job) {
 // The word says running, and this thread has it.
 void JobOps::Dispatch(Job& job, bool timer_fired) {
   if (job.timer_ != nullptr) job.timer_->Disarm();
+  if (job.word_.cancel_requested()) TellOfCancel(job);  // its item may still be on the way, by a former home
   switch (std::exchange(job.suspension_, Job::Suspension::kNone)) {
     case Job::Suspension::kStart:
       Begin(job);
@@ -151,17 +152,31 @@ void JobOps::DeferVerbs(Job& job) {
   Defer(job.core_, job.context().shared_from_this(), job.pending_->item);
 }
 
+// The driver's Cancel hook, once per mode. In the job's context.
+void JobOps::TellOfCancel(Job& job) {
+  bool soft, force;
+  {
+    JobLock lock(job.core_);
+    if (job.pending_ == nullptr) return;
+    soft = std::exchange(job.pending_->soft_cancel, false);
+    force = std::exchange(job.pending_->force_cancel, false);
+  }
+  // No hook outside of Run. A hook may end Run, so this is looked at again before each.
+  if (soft && IsInRun(job)) job.driver_->Cancel(*job.face_, CancelMode::kSoft);
+  if (force && IsInRun(job)) job.driver_->Cancel(*job.face_, CancelMode::kForce);
+}
+
 void JobOps::CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) {
   Job& job = static_cast<internal::PendingVerbs::Item&>(item).job;
   const JobRef keep = Adopt(job);
-  bool soft, force, requests;
+  bool over, requests;
   std::vector<internal::PendingVerbs::Request> unserved;
   {
     JobLock lock(job.core_);
     internal::PendingVerbs& pending = *job.pending_;
     pending.posted = false;
     // It will never run (any more), or the loop that it lives in won't.
-    const bool over = job.word_.activity() == JobWord::Activity::kDone || job.context().closed();
+    over = job.word_.activity() == JobWord::Activity::kDone || job.context().closed();
     if (!over) {
       if (job.word_.activity() == JobWord::Activity::kNotStarted) return;  // requests are for Run, see EnterRun
       const bool at_home = reason == WorkItem::Reason::kRun && job.context().IsHome();
@@ -171,17 +186,13 @@ void JobOps::CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) {
         return;
       }
     }
-    soft = std::exchange(pending.soft_cancel, false) && !over;
-    force = std::exchange(pending.force_cancel, false) && !over;
     requests = !pending.requests.empty() && !over;
     if (over) unserved.swap(pending.requests);
   }
   AnswerUnserved(job, std::move(unserved));
-  // No hook outside of Run. A hook may end Run, so this is looked at again before each.
-  const auto runs = [&job] { return job.run_entered_ && !job.run_returned_; };
-  if (soft && runs()) job.driver_->Cancel(*job.face_, CancelMode::kSoft);
-  if (force && runs()) job.driver_->Cancel(*job.face_, CancelMode::kForce);
-  if (requests && runs() && !std::exchange(job.serving_, true)) Spawn("requests to a job", ServeRequests(keep));
+  if (over) return;
+  TellOfCancel(job);
+  if (requests && IsInRun(job) && !std::exchange(job.serving_, true)) Spawn("requests to a job", ServeRequests(keep));
 }
 
 Co<absl::Status> JobDriver::Complete(JobContext& job) {

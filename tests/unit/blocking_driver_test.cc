@@ -790,6 +790,7 @@ TEST(BlockingRaces, ManyJobsAreAskedForEverythingAtOnce) {
   std::vector<std::atomic<int>> steps(kJobs);
   BlockingPool pool(3);
   TestWorld world({.own_thread = true, .io_threads = 2, .event_capacity = 1 << 16});
+  Resource disk(world.core(), "disk0");
   std::vector<JobRef> jobs;
   for (int i = 0; i < kJobs; ++i) {
     const std::string id = "j" + std::to_string(i);
@@ -810,7 +811,9 @@ TEST(BlockingRaces, ManyJobsAreAskedForEverythingAtOnce) {
     });
     const size_t where = static_cast<size_t>(i) % 3;
     AioContext* const context = where == 2 ? nullptr : &world.io(where);
-    jobs.push_back(*CreateJob(world.core(), {.id = id, .context = context, .auto_dismiss = false}, std::move(driver)));
+    JobSpec spec = {.id = id, .context = context, .auto_dismiss = false};
+    if (i % 8 == 0) spec.resources = {&disk};
+    jobs.push_back(*CreateJob(world.core(), spec, std::move(driver)));
     ASSERT_TRUE(StartJob(*jobs.back()).ok());
   }
   std::atomic<int> seen_paused{0};
@@ -834,6 +837,16 @@ TEST(BlockingRaces, ManyJobsAreAskedForEverythingAtOnce) {
         case 8:
           world.Pause(job, reason).IgnoreError();
           break;
+        case 9:
+        case 10: {
+          const size_t to = random() % 3;
+          JobLock lock(world.core());
+          monitor::Move(*job, to == 2 ? world.main() : world.io(to)).IgnoreError();
+          break;
+        }
+        case 11:
+          world.Change(job, {{"a", "b"}}).IgnoreError();
+          break;
         default:
           world.Resume(job, reason).IgnoreError();
           break;
@@ -845,10 +858,29 @@ TEST(BlockingRaces, ManyJobsAreAskedForEverythingAtOnce) {
       }
     }
   };
+  std::atomic<bool> stop{false};
+  std::atomic<int> sections{0};
+  const auto drain = [&] {
+    while (!stop) {
+      const TimePoint deadline = world.main().clock().Now() + std::chrono::milliseconds(5);
+      const absl::StatusOr<DrainedSection> section = DrainedSection::OpenBlocking({&disk}, {.deadline = deadline});
+      if (!section.ok()) continue;
+      ++sections;
+      JobLock lock(world.core());
+      for (size_t i = 0; i < kJobs; i += 8) {
+        const bool over = IsCompleted(jobs[i]->status()) || jobs[i]->force_cancelled();
+        EXPECT_TRUE(over || !in_code[i]) << i;
+      }
+    }
+  };
   std::thread a(pester, 1);
   std::thread b(pester, 2);
+  std::thread c(drain);
   a.join();
   b.join();
+  stop = true;
+  c.join();
+  EXPECT_GT(sections, 0);
   EXPECT_GT(seen_paused, 0);
   for (const JobRef& job : jobs) {
     world.Resume(job, "r0").IgnoreError();

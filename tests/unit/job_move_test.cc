@@ -12,6 +12,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "job/job_ops.h"
 #include "support/job_test_util.h"
 
 namespace jobcore {
@@ -286,6 +287,50 @@ TEST(JobMove, ForceCancelWinsOverAMove) {
   world.Settle();
   EXPECT_EQ(replies.count(), 1);
   EXPECT_EQ(world.io(0).users(), 0);
+}
+
+// What a monitor has asked for may still be on its way to the old home.
+TEST(JobMove, TheCancelHookComesBeforeTheJobIsWokenInItsNewContext) {
+  TestWorld world({.io_threads = 1});
+  std::atomic<bool> yields{false};
+  std::atomic<int> cancels{0};
+  Script script;
+  script.run = [&](JobContext& job) -> Co<absl::Status> {
+    for (;;) {
+      yields = true;
+      if (absl::Status s = co_await job.Yield(); !s.ok()) {
+        EXPECT_EQ(cancels, 1);
+        co_return s;
+      }
+    }
+  };
+  script.resume = [&](JobContext&) -> Co<void> {
+    yields = false;
+    return {};
+  };
+  script.cancel = [&](JobContext& job, CancelMode) {
+    EXPECT_TRUE(job.context().IsHome());
+    ++cancels;
+  };
+  const JobRef job = world.Start({.id = "a"}, std::move(script));
+  world.main().RunOnce(false);
+  ASSERT_TRUE(yields);
+  ASSERT_TRUE(Move(world, job, world.io()).ok());
+  world.main().RunOnce(false);  // the Pause hook; the hop is posted
+  world.main().Post("cancel between the hop and the verbs", [&]() JOBCORE_EXCLUDES(job_mutex) {
+    ASSERT_EQ(&job->context(), &world.io());
+    const TimePoint end = Patience();
+    const auto in_its_yield = [&]() JOBCORE_EXCLUDES(job_mutex) {
+      JobLock lock(world.core());
+      return JobOps::WaitsFor(*job).starts_with("yield");
+    };
+    while (!in_its_yield() && Clock::System().Now() < end) std::this_thread::yield();
+    EXPECT_TRUE(world.Cancel(job).ok());
+    while (world.Status(job) == "running" && Clock::System().Now() < end) std::this_thread::yield();
+  });
+  ASSERT_TRUE(world.Change(job, {{"x", "y"}}).ok());  // behind that in the queue of the main context
+  ASSERT_TRUE(world.RunUntilNull(job));
+  EXPECT_EQ(cancels, 1);
 }
 
 // Verbs from three threads against a job that is being moved all the time.
