@@ -136,7 +136,7 @@ class JobCore {
   absl::flat_hash_map<absl::string_view, Job*> by_id_ ABSL_GUARDED_BY(job_mutex);  // keys live in the jobs
   JobEventRing events_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::shared_ptr<internal::ObserverState>> observers_ ABSL_GUARDED_BY(job_mutex);
-  std::vector<Resource*> resources_ ABSL_GUARDED_BY(job_mutex);  // in order of creation
+  std::vector<Resource*> resources_ ABSL_GUARDED_BY(job_mutex);  // by number
   absl::InlinedVector<Deferred, 4> deferred_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::weak_ptr<AioContext>> contexts_ ABSL_GUARDED_BY(job_mutex);  // of its jobs and observers
   const std::unique_ptr<internal::JobHistory> history_ ABSL_PT_GUARDED_BY(job_mutex);

@@ -81,6 +81,7 @@ class JobContext {
   // A request of the job's own to one of its resources: during Run to one of JobSpec::resources, from Prepare to
   // Clean (in the main context) to one of still_at_end. Counts as in flight and is never parked: the job itself is
   // paused when one of its resources is drained.
+  // Job code never awaits Resource::Admit for a resource of its own: it would wait for itself.
   // Cancelled: force-cancelled, while the resource is drained. FailedPrecondition: not one of these, or the job is
   // parked for a drain (what runs beside Run must have come to an end in the Pause hook).
   absl::StatusOr<Admission> Admit(Resource& resource) JOBCORE_EXCLUDES(job_mutex);

@@ -146,7 +146,8 @@ struct DrainOptions {
 
 // Some resources stand still: while this lives no request enters them, and those inside have finished; the jobs
 // that name them in JobSpec::resources are parked with reason "drain:<resource>", have ended their Run, or have
-// not begun it. Movable to any thread; destroying it under job_mutex is not allowed.
+// not begun it. (One that is force-cancelled meanwhile runs to its end, but JobContext::Admit refuses it.) Movable to
+// any thread; destroying it under job_mutex is not allowed.
 class [[nodiscard]] DrainedSection {
  public:
   DrainedSection();  // of nothing
@@ -163,7 +164,8 @@ class [[nodiscard]] DrainedSection {
   //                       them in JobSpec::still_at_end instead, or open the section from outside of the job
   [[nodiscard]] static Co<absl::StatusOr<DrainedSection>> Open(absl::Span<Resource* const> resources,
                                                                DrainOptions options = {}) JOBCORE_EXCLUDES(job_mutex);
-  // The same for plain code, which blocks as AioWaitWhileUnlocked does.
+  // The same for plain code, which blocks as AioWaitWhileUnlocked does. Not in BlockingDriver::RunBlocking of a job
+  // that has one of these resources: it would wait for its own pause, and cannot be refused there.
   static absl::StatusOr<DrainedSection> OpenBlocking(absl::Span<Resource* const> resources, DrainOptions options = {})
       JOBCORE_EXCLUDES(job_mutex);
 

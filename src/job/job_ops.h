@@ -339,7 +339,7 @@ class JobOps {
   static Co<void> SleepOn(Job& job, TimePoint deadline, bool slept);
   static bool TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint deadline, bool throttled = false);
   static void TakeOverSpeed(Job& job) JOBCORE_EXCLUDES(job_mutex);
-  static bool ThrottleIsOver(Job& job);
+  static bool ThrottleIsOver(Job& job, uint64_t units);
   static bool TrySuspendThrottled(Job& job, CoHandle self, Job::Suspension how);
   static Co<void> ThrottleOn(Job& job, uint64_t units);
   static void EndThrottledWait(Job& job);

@@ -33,7 +33,9 @@ Resource::Resource(JobCore& core, std::string name)
       name_(std::move(name)),
       number_(next_resource.fetch_add(1, std::memory_order_relaxed)) {
   JobLock lock(core_);
-  ResourceOps::All(core_).push_back(this);
+  std::vector<Resource*>& all = ResourceOps::All(core_);
+  const auto by_number = [](const Resource* a, const Resource* b) { return a->number_ < b->number_; };
+  all.insert(std::upper_bound(all.begin(), all.end(), this, by_number), this);
 }
 
 Resource::~Resource() {
@@ -223,8 +225,14 @@ absl::StatusOr<std::unique_ptr<internal::Section>> ResourceOps::Make(absl::Span<
                                                                   .since = core.main_context().clock().Now()});
 }
 
+// ~JobCore waits until nobody who has been here is still about to kick.
+void ResourceOps::NoteCaller(JobCore& core) {
+  if (AioContext* const here = AioContext::Current()) JobOps::NoteContext(core, here->shared_from_this());
+}
+
 void ResourceOps::Close(internal::Section& section) {
   JobLock lock(section.core);
+  NoteCaller(section.core);
   section.open = true;
   for (Resource* resource : section.resources) {
     resource->word_.fetch_or(Resource::kClosed, std::memory_order_seq_cst);
@@ -240,6 +248,7 @@ void ResourceOps::Close(internal::Section& section) {
 void ResourceOps::Reopen(internal::Section& section) {
   JobLock lock(section.core);
   if (!std::exchange(section.open, false)) return;
+  NoteCaller(section.core);
   for (Resource* resource : section.resources) {
     std::erase(resource->sections_, &section);
     if (section.granted) --resource->granted_;
@@ -295,6 +304,20 @@ std::optional<monitor::ResourceState> ResourceOps::Observe(const Resource& resou
                               .held_by = section->granted ? "" : WaitsFor(*section)});
   }
   return state;
+}
+
+uint64_t ResourceOps::ObservePage(JobCore& core, uint64_t after, std::vector<monitor::ResourceState>& out) {
+  constexpr int kPage = 64;
+  const TimePoint now = core.main_context().clock().Now();
+  const std::vector<Resource*>& all = All(core);
+  auto next = std::upper_bound(all.begin(), all.end(), after,
+                               [](uint64_t number, const Resource* resource) { return number < resource->number_; });
+  for (int i = 0; i < kPage; ++i, ++next) {
+    if (next == all.end()) return UINT64_MAX;
+    after = (*next)->number_;
+    if (auto state = Observe(**next, now)) out.push_back(*std::move(state));
+  }
+  return after;
 }
 
 bool ResourceOps::TryGrant(internal::Section& section) {

@@ -65,7 +65,10 @@ class ResourceOps {
   // What a section that has not been granted waits for; empty: nothing.
   static std::string WaitsFor(const internal::Section& section) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static std::vector<Resource*>& All(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { return core.resources_; }
-  // For dumps; nothing if nobody drains it.
+  // For dumps: adds those of a page of resources that are being drained, from number `after` on; returns where the
+  // next page begins, UINT64_MAX at the end.
+  static uint64_t ObservePage(JobCore& core, uint64_t after, std::vector<monitor::ResourceState>& out)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static std::optional<monitor::ResourceState> Observe(const Resource& resource, TimePoint now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
@@ -90,6 +93,7 @@ class ResourceOps {
   static void Forget(Resource::AdmitAwaiter& request) JOBCORE_EXCLUDES(job_mutex);
 
  private:
+  static void NoteCaller(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void CountIn(Resource& resource) { resource.word_.fetch_add(Resource::kOne, std::memory_order_acq_rel); }
   static bool IsStill(const internal::Section& section) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static bool TryGrant(internal::Section& section) JOBCORE_EXCLUDES(job_mutex);

@@ -36,9 +36,10 @@ void JobOps::TakeOverSpeed(Job& job) {
 
 // True, and the units are taken: the work may start. Reached from await_suspend, which the compiler calls from where
 // clang cannot follow the negative capability (see ParkAwaiter in gate.cc).
-bool JobOps::ThrottleIsOver(Job& job) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+bool JobOps::ThrottleIsOver(Job& job, uint64_t units) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   if (!job.word_.limited()) return true;
   internal::Throttling& t = *job.throttling_;
+  t.units = units;
   if (job.word_.ConsumeSpeedChange()) TakeOverSpeed(job);
   t.looked_at = job.context().clock().Now();
   t.start = t.limit.StartTime(t.looked_at);
@@ -63,13 +64,12 @@ bool JobOps::SuspendForThrottle(Job& job, CoHandle self, uint64_t units) {
   }
   for (;;) {
     if (job.word_.force_cancelled()) return false;
-    if (job.word_.limited()) job.throttling_->units = units;
     if (job.word_.must_halt() && !job.in_hook_) {
       job.gate_ = ThrottleOn(job, units);
       job.gate_.StartWithin(*self.root, self.handle);
       return true;
     }
-    if (ThrottleIsOver(job)) return false;
+    if (ThrottleIsOver(job, units)) return false;
     if (TrySuspendThrottled(job, self, Job::Suspension::kThrottle)) return true;
   }
 }
@@ -89,8 +89,7 @@ Co<void> JobOps::ThrottleOn(Job& job, uint64_t units) {
       continue;
     }
     if (job.word_.force_cancelled()) co_return;
-    if (job.word_.limited()) job.throttling_->units = units;
-    if (ThrottleIsOver(job)) co_return;
+    if (ThrottleIsOver(job, units)) co_return;
     co_await ThrottleAwaiter(job);
   }
 }

@@ -73,11 +73,12 @@ class Dumper {
     std::vector<std::shared_ptr<AioContext>> contexts = {core_.main_context().shared_from_this()};
     bool complete = JobOps::TryLocked(core_, internal::kMutexPatience, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
       contexts = JobOps::Contexts(core_);
-      const TimePoint now = core_.main_context().clock().Now();
-      for (const Resource* resource : ResourceOps::All(core_)) {
-        if (auto state = ResourceOps::Observe(*resource, now)) dump_.resources.push_back(*std::move(state));
-      }
     });
+    for (uint64_t next = 0; complete && next != UINT64_MAX;) {
+      complete = JobOps::TryLocked(core_, internal::kMutexPatience, [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+        next = ResourceOps::ObservePage(core_, next, dump_.resources);
+      });
+    }
     for (const std::shared_ptr<AioContext>& context : contexts) {
       dump_.loops.push_back(internal::Observe(*context));
       dump_.loops.back().main = context == contexts.front();
