@@ -175,14 +175,15 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
     enter(internal::Finaliser::kDrain, nullptr);
     absl::StatusOr<DrainedSection> opened = co_await DrainMembers(*txn, members);
     enter(nullptr, nullptr);
-    if (opened.ok()) section = *std::move(opened);
+    const absl::Status status = opened.status();
+    if (status.ok()) section = *std::move(opened);
     JobLock lock(core);
-    if (opened.ok()) {
+    if (status.ok()) {
       txn->section_open_ = true;
     } else if (!txn->aborting_) {
       Job& job =
           **std::find_if(members.begin(), members.end(), [](const JobRef& m) { return !m->still_at_end_.empty(); });
-      FailMember(job, opened.status());
+      FailMember(job, status);
     }
     commit = !txn->aborting_;
   }

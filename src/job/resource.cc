@@ -280,7 +280,7 @@ bool ResourceOps::IsStill(const internal::Section& section) {
 
 std::string ResourceOps::WaitsFor(const internal::Section& section) {
   std::string text;
-  const auto add = [&](auto... parts) { absl::StrAppend(&text, text.empty() ? "" : "; ", parts...); };
+  const auto add = [&](const auto&... parts) { absl::StrAppend(&text, text.empty() ? "" : "; ", parts...); };
   for (const Resource* resource : section.resources) {
     if (const size_t n = resource->in_flight(); n != 0) {
       add("resource '", resource->name_, "' has ", n, n == 1 ? " request in flight" : " requests in flight");
@@ -361,9 +361,9 @@ Co<absl::StatusOr<DrainedSection>> ResourceOps::Open(std::unique_ptr<internal::S
 
 absl::StatusOr<DrainedSection> ResourceOps::OpenBlocking(std::unique_ptr<internal::Section> section,
                                                          TimePoint deadline) {
-  internal::Section& s = *section;
-  if (absl::Status refusal = CheckMayWait(s.core.main_context(), s.name); !refusal.ok()) return refusal;
   DrainedSection result(std::move(section));
+  internal::Section& s = *result.section_;
+  if (absl::Status refusal = CheckMayWait(s.core.main_context(), s.name); !refusal.ok()) return refusal;
   Close(s);
   const auto must_wait = [&]() JOBCORE_EXCLUDES(job_mutex) {
     JobLock lock(s.core);
