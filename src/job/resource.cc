@@ -219,10 +219,8 @@ absl::StatusOr<std::unique_ptr<internal::Section>> ResourceOps::Make(absl::Span<
   std::sort(sorted.begin(), sorted.end(), [](const Resource* a, const Resource* b) { return a->number_ < b->number_; });
   sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
   JobCore& core = sorted.front()->core_;
-  return std::unique_ptr<internal::Section>(new internal::Section{.name = std::string(options.name),
-                                                                  .core = core,
-                                                                  .resources = std::move(sorted),
-                                                                  .since = core.main_context().clock().Now()});
+  return std::make_unique<internal::Section>(std::string(options.name), core, std::move(sorted),
+                                             core.main_context().clock().Now());
 }
 
 // ~JobCore waits until nobody who has been here is still about to kick.

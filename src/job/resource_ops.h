@@ -28,6 +28,9 @@ namespace jobcore::inline JOBCORE_ABI {
 namespace internal {
 
 struct Section {
+  Section(std::string n, JobCore& c, std::vector<Resource*> r, TimePoint t)
+      : name(std::move(n)), core(c), resources(std::move(r)), since(t) {}
+
   const std::string name;
   JobCore& core;
   const std::vector<Resource*> resources;  // each once, by number

@@ -66,6 +66,7 @@ std::string StatusLine::Fit(size_t width, LineStyle style) const {
 
   // What is left goes to the texts of rank 0, then to the bars.
   std::vector<size_t> widths;
+  widths.reserve(columns_.size());
   for (const Column& column : columns_) widths.push_back(column.Least(width));
   size_t room = width > used ? width - used : 0;
   for (const bool bars : {false, true}) {
