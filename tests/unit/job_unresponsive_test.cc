@@ -165,8 +165,8 @@ TEST(UnresponsiveOff, ThereIsNoEvent) {
 // A loop that may sleep jumps to the next timer: none is left when the last cancelled job has ended.
 TEST(UnresponsiveTimer, IsDisarmedWhenTheLastCancelledJobHasEnded) {
   support::VirtualLoop loop;
+  HookLog log;  // outlives the drivers
   JobCore core({.main_context = loop.context().shared_from_this(), .unresponsive_after = seconds(30)});
-  HookLog log;
   const TimePoint begun = loop.clock().Now();
   for (int round = 0; round < 3; ++round) {
     const absl::StatusOr<JobRef> job =
