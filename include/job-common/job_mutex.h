@@ -60,11 +60,11 @@ class JobMutex {
   JobMutex& operator=(const JobMutex&) = delete;
 
   // Aborts if this thread already holds any JobMutex.
-  void Lock() ABSL_NO_THREAD_SAFETY_ANALYSIS;  // the capability is acquired by JobLock
-  void Unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void Lock() ABSL_NO_THREAD_SAFETY_ANALYSIS;    // the capability is acquired by JobLock
+  void Unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS;  // … and released by it
   // For diagnostics that must not hang with what they diagnose: gives up after `limit` (of real time). Takes no
   // turn in the queue.
-  [[nodiscard]] bool TryLockFor(Nanoseconds limit) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  [[nodiscard]] bool TryLockFor(Nanoseconds limit) ABSL_NO_THREAD_SAFETY_ANALYSIS;  // … or by JobOps::TryLocked
   // The kernel's id of the thread that holds it at this moment; 0: none. Any thread.
   int owner() const { return owner_.load(std::memory_order_relaxed); }
 

@@ -136,9 +136,8 @@ Co<absl::Status> Backup::CopyAll(JobContext& job) {
     for (Extent chunk = *extent; chunk.offset < extent->end(); chunk.offset = chunk.end()) {
       chunk.length = std::min<uint64_t>(options_.chunk_bytes, extent->end() - chunk.offset);
       co_await requests_.AtMost(in_flight - 1);
+      // A pause point, too, and last before the next request: what came while we waited counts.
       if (absl::Status s = co_await job.Throttle(chunk.length); !s.ok()) co_return s;
-      // Last before the next request: what came while we waited counts.
-      if (absl::Status s = co_await job.PausePoint(); !s.ok()) co_return s;
       if (!error_.ok()) co_return error_;
       requests_.Spawn(CopyChunk(job, chunk));
     }

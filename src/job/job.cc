@@ -95,7 +95,6 @@ void JobOps::SetStatus(Job& job, JobStatus to) {
 
 JobEvent& JobOps::AppendEvent(Job& job, TimePoint now) {
   JobCore& core = job.core_;
-
   JobEvent& event = core.events_.Append();
   event.job_number = job.number_;
   event.job_id = job.id_;
@@ -109,8 +108,10 @@ JobEvent& JobOps::AppendEvent(Job& job, TimePoint now) {
 }
 
 void JobOps::LeaveContext(Job& job) {
-  VoidMove(job,
-           absl::FailedPreconditionError(absl::StrCat("Job '", job.id_, "' finished first, before it could be moved")));
+  if (MoveIsPending(job)) {
+    VoidMove(job, absl::FailedPreconditionError(
+                      absl::StrCat("Job '", job.id_, "' finished first, before it could be moved")));
+  }
   ResourceOps::Detach(job);
   job.word_.ClearPause();
   job.word_.Done();
@@ -157,7 +158,6 @@ void JobOps::DeferResume(Job& job) {
   Defer(job.core_, job.context().shared_from_this(), job.resume_item_);
 }
 
-// The coroutine chain's, per job.
 Nanoseconds JobOps::WaitingTime(const Job& job, const JobTimes& times, TimePoint now) {
   const CoRoot& run = job.run_root_;
   Nanoseconds suspended = run.suspended_time();

@@ -218,7 +218,10 @@ class JobOps {
   static void HopParked(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // A move that had to wait for a hook is asked for again.
   static void RetryMove(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  // It does not move any more: `why` answers whoever asked for it.
+  static bool MoveIsPending(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+    return job.pending_ != nullptr && job.pending_->move_to != nullptr;
+  }
+  // The pending move does not take place: `why` answers whoever asked for it.
   static void VoidMove(Job& job, const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   // --- Resources (resource.cc) ---

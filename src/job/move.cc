@@ -13,6 +13,7 @@
 #include "job/job_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
+
 absl::Status JobOps::Move(Job& job, AioContext& target, VerbReply reply) {
   if (job.word_.activity() == JobWord::Activity::kDone) {
     return absl::FailedPreconditionError(
@@ -24,7 +25,9 @@ absl::Status JobOps::Move(Job& job, AioContext& target, VerbReply reply) {
         absl::StrCat("Job '", job.id_, "' cannot be moved: I/O thread '", target.name(), "' has been stopped"));
   }
   internal::PendingVerbs& pending = Pending(job);
-  VoidMove(job, absl::CancelledError(absl::StrCat("Job '", job.id_, "' was sent elsewhere before it had moved")));
+  if (MoveIsPending(job)) {
+    VoidMove(job, absl::CancelledError(absl::StrCat("Job '", job.id_, "' was sent elsewhere before it had moved")));
+  }
   const std::shared_ptr<AioContext> home = target.shared_from_this();
   if (std::find(job.homes_.begin(), job.homes_.end(), home) == job.homes_.end()) job.homes_.push_back(home);
   NoteContext(job.core_, home);
@@ -42,14 +45,13 @@ absl::Status JobOps::Move(Job& job, AioContext& target, VerbReply reply) {
 }
 
 void JobOps::RetryMove(Job& job) {
-  if (job.pending_->move_to == nullptr) return;
+  if (!MoveIsPending(job)) return;
   if (job.word_.RequestMove()) DeferResume(job);
   if (IsPaused(job.status_)) DeferVerbs(job);
 }
 
 void JobOps::VoidMove(Job& job, const absl::Status& why) {
   job.word_.ClearMove();
-  if (job.pending_ == nullptr || job.pending_->move_to == nullptr) return;
   std::exchange(job.pending_->move_to, nullptr)->RemoveUser();
   Answer(job.core_, std::move(job.pending_->move_reply), why);
 }
@@ -60,12 +62,12 @@ void JobOps::GoTo(Job& job, AioContext& target) {
 
 void JobOps::CarryOutMove(Job& job) {
   job.word_.ClearMove();
-  internal::PendingVerbs* const pending = job.pending_.get();
   // While a hook goes on beside Run, in this home, the job has to stay; the move is retried at the hook's end.
-  if (pending == nullptr || pending->move_to == nullptr || job.serving_) return;
-  job.timer_.reset();                                    // it belongs to the old home
-  GoTo(job, *std::exchange(pending->move_to, nullptr));  // kept by homes_
-  Answer(job.core_, std::move(pending->move_reply), absl::OkStatus());
+  if (!MoveIsPending(job) || job.serving_) return;
+  internal::PendingVerbs& pending = *job.pending_;
+  job.timer_.reset();                                   // it belongs to the old home
+  GoTo(job, *std::exchange(pending.move_to, nullptr));  // kept by homes_
+  Answer(job.core_, std::move(pending.move_reply), absl::OkStatus());
   NoteChange(job.core_);
 }
 

@@ -96,7 +96,10 @@ bool ResourceOps::Park(Resource::AdmitAwaiter& request) {
   CountIn(resource);
   request.admitted_ = true;
   // Behind those of the same context that were parked, and have not gone on yet.
-  if (FindResumption(resource, *request.context_) == nullptr) return false;
+  if (FindResumption(resource, *request.context_) == nullptr) {
+    request.context_ = nullptr;  // there is nothing to forget
+    return false;
+  }
   request.waiter_.SuspendIn("admission behind others");
   ResumeLater(request);
   return true;
@@ -193,6 +196,7 @@ Resource::AdmitAwaiter::~AdmitAwaiter() {
   if (context_ != nullptr) ResourceOps::Forget(*this);
 }
 
+// Called from await_suspend, where clang cannot follow the negative capability: see ParkAwaiter in gate.cc.
 bool Resource::AdmitAwaiter::Park(CoHandle self) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   AioContext* const home = AioContext::Current();
   if (home == nullptr) {

@@ -85,9 +85,6 @@ class ResourceOps {
     CountIn(resource);
     return Admission(resource);
   }
-  static bool Granted(const Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
-    return resource.granted_ != 0;
-  }
   static bool TryAdmit(Resource& resource) { return resource.TryAdmit(); }
   static Admission Adopt(Resource& resource) { return Admission(resource); }
 
