@@ -31,6 +31,7 @@
 #include "job-common/clock.h"
 #include "job-common/fwd.h"
 #include "job-common/poller.h"
+#include "job-common/sync.h"
 #include "job-common/wait_domain.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -191,12 +192,12 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
 
   // Lock-free. A producer pushes onto queue_ (or sets notified_), then reads sleeping_; the loop sets
   // sleeping_, then reads queue_ and notified_: seq_cst on all of them.
-  std::atomic<WorkItem*> queue_{nullptr};  // newest first
-  std::atomic<bool> notified_{false};
-  std::atomic<bool> sleeping_{false};
-  std::atomic<int> users_{0};  // kNoMoreUsers: closed to them
-  std::atomic<bool> closed_{false};
-  std::atomic<bool> has_home_{false};
+  internal::Atomic<WorkItem*> queue_{nullptr};  // newest first
+  internal::Atomic<bool> notified_{false};
+  internal::Atomic<bool> sleeping_{false};
+  internal::Atomic<int> users_{0};  // kNoMoreUsers: closed to them
+  internal::Atomic<bool> closed_{false};
+  internal::Atomic<bool> has_home_{false};
   WaitDomain wait_domain_;  // has its own protection
 
   // Written by the home thread only.

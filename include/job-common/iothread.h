@@ -5,10 +5,8 @@
 #ifndef JOBCORE_JOB_COMMON_IOTHREAD_H_
 #define JOBCORE_JOB_COMMON_IOTHREAD_H_
 
-#include <future>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -16,6 +14,7 @@
 #include "job-common/clock.h"
 #include "job-common/fwd.h"
 #include "job-common/job_mutex.h"
+#include "job-common/sync.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -47,12 +46,15 @@ class IOThread {
   absl::Status Stop() JOBCORE_EXCLUDES(job_mutex);
 
  private:
-  void Run(std::promise<void> running) JOBCORE_EXCLUDES(job_mutex);
+  void Run() JOBCORE_EXCLUDES(job_mutex);
 
   const std::shared_ptr<AioContext> context_;
   bool running_ = true;  // home thread only: cleared by a bottom half (a plain flag would lose the race, R-40)
   bool stopped_ = false;
-  std::thread thread_;
+  internal::Mutex mutex_;
+  internal::CondVar home_taken_;
+  bool is_home_ = false;  // guarded by mutex_
+  internal::Thread thread_;
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI

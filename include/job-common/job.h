@@ -31,6 +31,7 @@
 #include "job-common/job_status.h"
 #include "job-common/job_word.h"
 #include "job-common/progress.h"
+#include "job-common/sync.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -116,8 +117,8 @@ class Job {
   // --- Lock-free ---
   JobWord word_;
   // Written under job_mutex, by the job itself or while it is not started. Stable for whoever owns the word.
-  std::atomic<AioContext*> context_;
-  std::atomic<uint32_t> references_{0};
+  internal::Atomic<AioContext*> context_;
+  internal::Atomic<uint32_t> references_{0};
   Progress progress_;
   struct Item final : WorkItem {
     Item(const char* name, Function function, Job& j) : WorkItem(name, function), job(j) {}

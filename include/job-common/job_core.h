@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -30,6 +29,7 @@
 #include "job-common/job_mutex.h"
 #include "job-common/job_times.h"
 #include "job-common/job_txn.h"
+#include "job-common/sync.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -114,12 +114,12 @@ class JobCore {
   const MainLoop main_loop_;
   const std::shared_ptr<AioContext> main_context_;
   std::shared_ptr<AioHome> home_;  // shared by the cores that this thread has made its home for
-  std::thread own_thread_;         // kOwnThread
+  internal::Thread own_thread_;    // kOwnThread
   const Instant created_;
 
   // --- Lock-free ---
-  std::atomic<bool> quit_{false};
-  std::atomic<int64_t> live_jobs_{0};  // Job objects, dismissed ones with references included
+  internal::Atomic<bool> quit_{false};
+  internal::Atomic<int64_t> live_jobs_{0};  // Job objects, dismissed ones with references included
   std::atomic<uint64_t> next_number_{1};
   JobMutex mutex_;  // job_mutex of this core
   // Looks after force-cancelled jobs, in the main context. Has its own protection.

@@ -17,11 +17,11 @@
 
 #include <atomic>
 #include <cstdint>
-#include <mutex>
 
 #include "absl/base/thread_annotations.h"
 #include "job-common/clock.h"
 #include "job-common/fwd.h"
+#include "job-common/sync.h"
 
 // A function that takes job_mutex itself. Users' builds see LOCKS_EXCLUDED; when the library itself is built
 // with -Wthread-safety-negative, the stronger "provably not held" is checked through all callers.
@@ -83,11 +83,11 @@ class JobMutex {
   void LockSlow();
   void Locked();
 
-  std::mutex mutex_;
+  internal::Mutex mutex_;
   std::atomic<int> owner_{0};
-  std::atomic<int> waiters_{0};
+  internal::Atomic<int> waiters_{0};
   std::atomic<bool> retired_{false};
-  std::mutex gate_;
+  internal::Mutex gate_;
 };
 
 namespace internal {

@@ -32,6 +32,7 @@
 #include "job-common/fwd.h"
 #include "job-common/job_mutex.h"
 #include "job-common/sched_point.h"
+#include "job-common/sync.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -184,7 +185,7 @@ class JobWord {
     }
   }
 
-  std::atomic<uint32_t> word_{0};
+  internal::Atomic<uint32_t> word_{0};
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "job-common/fwd.h"
+#include "job-common/sync.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -64,8 +65,8 @@ class Progress {
   static constexpr uint64_t Add(uint64_t a, uint64_t b) { return b > kMaxTotal - a ? kMaxTotal : a + b; }
   void SetTotal(uint64_t total, bool known) { total_.store(total | (known ? kKnown : 0), std::memory_order_release); }
 
-  std::atomic<uint64_t> current_{0};
-  std::atomic<uint64_t> total_{0};  // the highest bit: known
+  internal::Atomic<uint64_t> current_{0};
+  internal::Atomic<uint64_t> total_{0};  // the highest bit: known
   const ProgressUnit unit_;
 };
 

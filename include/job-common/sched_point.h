@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // SchedPoint: the seam at every lock-free step of the core. Production: nothing, not even a call. In the
-// instrumented build (`jobcore::testing`) a hook installed by the test may switch threads, delay, or count.
+// instrumented build (`jobcore::testing`) a hook installed by the test may delay or count, and a controlled thread
+// (job-testing/controlled_threads.h) may have to let another one go on.
 
 #ifndef JOBCORE_JOB_COMMON_SCHED_POINT_H_
 #define JOBCORE_JOB_COMMON_SCHED_POINT_H_
@@ -21,9 +22,18 @@ SchedHook SetSchedHook(SchedHook hook);
 
 void SchedPoint(const char* point);
 
+namespace internal {
+// In a loop that spins until another thread has done something.
+void SpinPoint();
+}  // namespace internal
+
 #else
 
 constexpr void SchedPoint(const char*) {}
+
+namespace internal {
+constexpr void SpinPoint() {}
+}  // namespace internal
 
 #endif
 

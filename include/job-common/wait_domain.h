@@ -10,9 +10,7 @@
 #ifndef JOBCORE_JOB_COMMON_WAIT_DOMAIN_H_
 #define JOBCORE_JOB_COMMON_WAIT_DOMAIN_H_
 
-#include <atomic>
 #include <cstdint>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +18,7 @@
 #include "job-common/clock.h"
 #include "job-common/fwd.h"
 #include "job-common/job_mutex.h"
+#include "job-common/sync.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -92,11 +91,11 @@ class WaitDomain {
   std::vector<ListedWait> List() const JOBCORE_EXCLUDES(job_mutex);
 
  private:
-  std::atomic<uint64_t> epoch_{0};
-  std::atomic<uint32_t> waiters_{0};
-  mutable std::mutex mutex_;  // leaf; std::mutex is no capability for clang, so a comment says what it guards:
-  Waiter* first_ = nullptr;   // guarded by mutex_; the newest
-  uint64_t next_id_ = 1;      // guarded by mutex_
+  internal::Atomic<uint64_t> epoch_{0};
+  internal::Atomic<uint32_t> waiters_{0};
+  mutable internal::Mutex mutex_;  // leaf; std::mutex is no capability for clang, so a comment says what it guards:
+  Waiter* first_ = nullptr;        // guarded by mutex_; the newest
+  uint64_t next_id_ = 1;           // guarded by mutex_
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI

@@ -29,12 +29,9 @@
 #ifndef JOBCORE_JOB_DRIVER_BLOCKING_DRIVER_H_
 #define JOBCORE_JOB_DRIVER_BLOCKING_DRIVER_H_
 
-#include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 
@@ -44,6 +41,7 @@
 #include "job-common/fwd.h"
 #include "job-common/job_mutex.h"
 #include "job-common/progress.h"
+#include "job-common/sync.h"
 #include "job-driver/blocking_pool.h"
 #include "job-driver/job_context.h"
 #include "job-driver/job_driver.h"
@@ -105,11 +103,11 @@ class BlockingJob final : private BlockingPool::Task {
   BlockingDriver& driver_;
   BlockingPool& pool_;
   JobContext& context_;
-  std::atomic<uint32_t> requests_{0};  // kPause, kStop; written under mutex_
+  internal::Atomic<uint32_t> requests_{0};  // kPause, kStop; written under mutex_
 
   // Guarded by mutex_. Under it only the pool's mutex and the list of a wait domain are locked.
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  internal::Mutex mutex_;
+  internal::CondVar changed_;
   Phase phase_ = Phase::kHeld;
   Nanoseconds sleep_{0};             // kSleeping: for how long; zero once wake_at_ is set
   TimePoint wake_at_ = kNoDeadline;  // kSleeping, on the clock of the job's context

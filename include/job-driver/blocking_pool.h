@@ -14,17 +14,15 @@
 #ifndef JOBCORE_JOB_DRIVER_BLOCKING_POOL_H_
 #define JOBCORE_JOB_DRIVER_BLOCKING_POOL_H_
 
-#include <condition_variable>
 #include <cstddef>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "job-common/fwd.h"
 #include "job-common/job_mutex.h"
+#include "job-common/sync.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -78,10 +76,10 @@ class BlockingPool {
   const std::string name_;
 
   // All guarded by mutex_, a leaf.
-  mutable std::mutex mutex_;
-  std::condition_variable more_;
+  mutable internal::Mutex mutex_;
+  internal::CondVar more_;
   std::list<std::shared_ptr<Task>> queue_;
-  std::vector<std::thread> threads_;
+  std::vector<internal::Thread> threads_;
   size_t idle_ = 0;  // threads that wait for work
   size_t running_ = 0;
   bool stopping_ = false;

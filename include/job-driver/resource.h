@@ -39,6 +39,7 @@
 #include "job-common/coroutine.h"
 #include "job-common/fwd.h"
 #include "job-common/job_mutex.h"
+#include "job-common/sync.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -99,7 +100,7 @@ class Resource {
   const uint64_t number_;  // the order in which sections look at resources
 
   // --- Lock-free ---
-  std::atomic<uint64_t> word_{0};  // requests in flight, and kClosed
+  internal::Atomic<uint64_t> word_{0};  // requests in flight, and kClosed
 
   // --- Guarded by job_mutex ---
   size_t users_ ABSL_GUARDED_BY(job_mutex) = 0;    // jobs that name it and have not concluded

@@ -12,6 +12,7 @@
 #include "aio/cpu_relax.h"
 #include "job-common/job_mutex.h"
 #include "job-common/sched_point.h"
+#include "job-common/sync.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 namespace {
@@ -349,7 +350,7 @@ struct BottomHalf::Node final : WorkItem {
   }
 
   absl::AnyInvocable<void()> callback;
-  std::atomic<unsigned> bits{0};
+  internal::Atomic<unsigned> bits{0};
   bool running = false;  // home thread only
 };
 

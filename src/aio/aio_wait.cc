@@ -120,8 +120,8 @@ class ParkedWaiter final : public WaitDomain::Waiter {
   }
 
  private:
-  std::mutex mutex_;
-  std::condition_variable kick_;
+  internal::Mutex mutex_;
+  internal::CondVar kick_;
   bool kicked_ = false;
 };
 
@@ -241,8 +241,8 @@ class CoWaiter final : public WaitDomain::Waiter, private WorkItem {
   std::optional<AioTimer> timer_;
   CoHandle coroutine_;
   absl::Status result_;
-  bool abandoned_ = false;           // home thread only
-  std::atomic<bool> posted_{false};  // in the queue of home_
+  bool abandoned_ = false;                // home thread only
+  internal::Atomic<bool> posted_{false};  // in the queue of home_
 };
 
 }  // namespace

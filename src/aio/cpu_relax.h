@@ -6,11 +6,13 @@
 #include <atomic>
 
 #include "job-common/fwd.h"
+#include "job-common/sched_point.h"
 
 namespace jobcore::inline JOBCORE_ABI::internal {
 
 // Tells the processor that this is a spin loop.
 inline void CpuRelax() {
+  SpinPoint();
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)

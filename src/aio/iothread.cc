@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include <mutex>
 #include <string>
 #include <utility>
 
@@ -27,11 +28,9 @@ AioContext::Options ContextOptions(std::string name, IOThread::Options& options)
 IOThread::IOThread(std::string name, Options options)
     : context_(AioContext::Create(ContextOptions(std::move(name), options))) {
   if (!options.start_thread) return;
-  // The promise goes with the thread: destroyed here, it might still be in use there.
-  std::promise<void> running;
-  std::future<void> is_running = running.get_future();
-  thread_ = std::thread(&IOThread::Run, this, std::move(running));
-  is_running.wait();
+  thread_ = internal::Thread(&IOThread::Run, this);
+  std::unique_lock lock(mutex_);
+  home_taken_.wait(lock, [this] { return is_home_; });
 }
 
 IOThread::~IOThread() {
@@ -40,10 +39,14 @@ IOThread::~IOThread() {
   }
 }
 
-void IOThread::Run(std::promise<void> running) {
+void IOThread::Run() {
   pthread_setname_np(pthread_self(), name().substr(0, 15).c_str());
   const AioHome home(*context_);
-  running.set_value();
+  {
+    const std::scoped_lock lock(mutex_);
+    is_home_ = true;
+    home_taken_.notify_one();
+  }
   while (running_) context_->RunOnce(true);
   context_->Close();
 }

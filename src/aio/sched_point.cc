@@ -6,6 +6,8 @@
 
 #include <atomic>
 
+#include "job-testing/thread_control.h"
+
 namespace jobcore::inline JOBCORE_ABI {
 namespace {
 constinit std::atomic<SchedHook> installed{nullptr};
@@ -15,6 +17,7 @@ SchedHook SetSchedHook(SchedHook hook) { return installed.exchange(hook); }
 
 void SchedPoint(const char* point) {
   if (const SchedHook hook = installed.load(std::memory_order_acquire)) hook(point);
+  internal::SwitchPoint(point);
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI

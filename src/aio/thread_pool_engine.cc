@@ -13,6 +13,7 @@
 
 #include "aio/check.h"
 #include "job-common/io_engine.h"
+#include "job-common/sync.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 namespace {
@@ -62,7 +63,7 @@ class ThreadPoolEngine final : public IoEngine {
       stopping_ = true;
     }
     more_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
+    for (internal::Thread& worker : workers_) worker.join();
   }
 
   void Submit(IoRequest& request) override {
@@ -88,12 +89,12 @@ class ThreadPoolEngine final : public IoEngine {
     }
   }
 
-  std::mutex mutex_;
-  std::condition_variable more_;
-  std::deque<IoRequest*> queue_;    // guarded by mutex_
-  bool stopping_ = false;           // guarded by mutex_
-  std::atomic<size_t> pending_{0};  // queued or being performed
-  std::vector<std::thread> workers_;
+  internal::Mutex mutex_;
+  internal::CondVar more_;
+  std::deque<IoRequest*> queue_;         // guarded by mutex_
+  bool stopping_ = false;                // guarded by mutex_
+  internal::Atomic<size_t> pending_{0};  // queued or being performed
+  std::vector<internal::Thread> workers_;
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "job-common/sync.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -27,7 +28,7 @@ BlockingPool::~BlockingPool() {
     stopping_ = true;
   }
   more_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  for (internal::Thread& thread : threads_) thread.join();
 }
 
 BlockingPool::Usage BlockingPool::usage() const {

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "job-common/sync.h"
 #include "job-monitor/job_wait.h"
 #include "job/cancel_watch.h"
 #include "job/history.h"
@@ -63,7 +64,7 @@ JobCore::JobCore(const Options& options)
   if (main_loop_ == MainLoop::kThisThread) {
     home_ = MakeHome(*main_context_);
   } else {
-    own_thread_ = std::thread([this]() JOBCORE_EXCLUDES(job_mutex) {
+    own_thread_ = internal::Thread([this]() JOBCORE_EXCLUDES(job_mutex) {
       const AioHome home(*main_context_);
       while (!quit_.load(std::memory_order_acquire)) main_context_->RunOnce(/*may_block=*/true);
       RunLastTurns();
@@ -120,7 +121,7 @@ void JobCore::PassThroughContexts() {
   for (const std::weak_ptr<AioContext>& weak : contexts) {
     const std::shared_ptr<AioContext> context = weak.lock();
     if (context == nullptr || context == main_context_) continue;
-    auto passed = std::make_shared<std::atomic<bool>>(false);
+    auto passed = std::make_shared<internal::Atomic<bool>>(false);
     // Signals when it is destroyed: after its turn, or dropped because the context has been stopped.
     std::shared_ptr<void> barrier(nullptr, [passed, main = main_context_](void*) JOBCORE_EXCLUDES(job_mutex) {
       passed->store(true, std::memory_order_release);

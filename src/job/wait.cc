@@ -92,7 +92,7 @@ class Answer {
   }
 
  private:
-  mutable std::mutex mutex_;
+  mutable internal::Mutex mutex_;
   absl::StatusCode code_ = absl::StatusCode::kOk;
   std::string message_;
 };
