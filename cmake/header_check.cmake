@@ -2,19 +2,24 @@
 # Every public header compiles alone, and twice in one file: one generated source per header.
 # Not part of `all`; build the target jobcore_header_check.
 
+add_custom_target(jobcore_header_check)
+
+# jobcore_check_headers(<library> <name> <header>...): the headers as users of <library> see them.
+function(jobcore_check_headers library name)
+  set(sources)
+  foreach(header IN LISTS ARGN)
+    string(REPLACE "/" "__" file "${header}")
+    file(CONFIGURE OUTPUT ${name}/${file}.cc CONTENT "#include \"${header}\"\n#include \"${header}\"\n")
+    list(APPEND sources ${CMAKE_CURRENT_BINARY_DIR}/${name}/${file}.cc)
+  endforeach()
+  add_library(jobcore_${name} OBJECT EXCLUDE_FROM_ALL ${sources})
+  target_link_libraries(jobcore_${name} PRIVATE ${library})
+  set_target_properties(jobcore_${name} PROPERTIES EXPORT_COMPILE_COMMANDS OFF)
+  add_dependencies(jobcore_header_check jobcore_${name})
+endfunction()
+
 file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}/include
      ${PROJECT_SOURCE_DIR}/include/*.h)
-set(header_check_sources)
-foreach(header IN LISTS headers)
-  string(REPLACE "/" "__" name "${header}")
-  file(CONFIGURE OUTPUT header_check/${name}.cc
-       CONTENT "#include \"${header}\"\n#include \"${header}\"\n")
-  list(APPEND header_check_sources ${CMAKE_CURRENT_BINARY_DIR}/header_check/${name}.cc)
-endforeach()
-if(header_check_sources)
-  add_library(jobcore_header_check OBJECT EXCLUDE_FROM_ALL ${header_check_sources})
-  target_link_libraries(jobcore_header_check PRIVATE jobcore::jobcore)
-  set_target_properties(jobcore_header_check PROPERTIES EXPORT_COMPILE_COMMANDS OFF)
-else()
-  add_custom_target(jobcore_header_check)
-endif()
+jobcore_check_headers(jobcore::testing headers_testing ${headers})
+list(FILTER headers EXCLUDE REGEX "^job-testing/")
+jobcore_check_headers(jobcore::jobcore headers ${headers})
