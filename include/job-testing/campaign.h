@@ -11,6 +11,7 @@
 //   JOBCORE_CHOICES=...  runs just these decisions (what a shrunk failure prints), in this process
 //   JOBCORE_SEEDS=n      this many seeds instead
 //   JOBCORE_FIRST_SEED=n from this one on
+//   JOBCORE_SECONDS=n    for as long as this instead, however many seeds that makes
 
 #ifndef JOBCORE_JOB_TESTING_CAMPAIGN_H_
 #define JOBCORE_JOB_TESTING_CAMPAIGN_H_

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string_view>
@@ -82,9 +83,15 @@ CampaignResult RunCampaign(const CampaignOptions& options, absl::FunctionRef<voi
   }
   const std::map<std::string, uint64_t> before = ReachedCounts();  // maps the counters before the fork
   const uint64_t first = NumberFromEnvironment("JOBCORE_FIRST_SEED").value_or(options.first_seed);
-  const uint64_t count = NumberFromEnvironment("JOBCORE_SEEDS").value_or(options.seeds);
+  const std::optional<uint64_t> time = NumberFromEnvironment("JOBCORE_SECONDS");
+  const uint64_t count = time.has_value() ? std::numeric_limits<uint64_t>::max()
+                                          : NumberFromEnvironment("JOBCORE_SEEDS").value_or(options.seeds);
+  const auto end_of_time = start + std::chrono::seconds(time.value_or(0));
   std::optional<Choices> choices;
-  const auto next = [&](uint64_t run) { return run < count ? &choices.emplace(first + run) : nullptr; };
+  const auto next = [&](uint64_t run) {
+    const bool over = run >= count || (time.has_value() && SteadyClock::now() >= end_of_time);
+    return over ? nullptr : &choices.emplace(first + run);
+  };
   internal::ChildEnd end = internal::RunInChild(next, scenario, options.hang_limit);
   result.seeds_run = end.runs;
   if (end.failed) {

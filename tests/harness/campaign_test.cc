@@ -108,6 +108,15 @@ TEST(Campaign, RunsAsManySeedsAsTheEnvironmentAsksFor) {
   EXPECT_EQ(result.seeds_run, 7u);
 }
 
+TEST(Campaign, RunsForAsLongAsTheEnvironmentAsksFor) {
+  setenv("JOBCORE_SECONDS", "1", 1);
+  const CampaignResult result = RunCampaign({.seeds = 1}, [](Choices&) {});
+  unsetenv("JOBCORE_SECONDS");
+  EXPECT_TRUE(result.ok());
+  EXPECT_GT(result.seeds_run, 100u);
+  EXPECT_GE(result.seconds, 1);
+}
+
 TEST(Faults, FireOnlyInSomeRunsAndThenOnlySometimes) {
   int runs = 0;
   int fired = 0;
