@@ -10,6 +10,7 @@
 //   JOBCORE_SEED=n       runs just that seed, in this process (for a debugger)
 //   JOBCORE_CHOICES=...  runs just these decisions (what a shrunk failure prints), in this process
 //   JOBCORE_SEEDS=n      this many seeds instead
+//   JOBCORE_SEED_DIVISOR=n  one n-th of the seeds: for builds that are slower by as much
 //   JOBCORE_FIRST_SEED=n from this one on
 //   JOBCORE_SECONDS=n    for as long as this instead, however many seeds that makes
 
