@@ -11,6 +11,7 @@
 //   JOBCORE_CHOICES=...  runs just these decisions (what a shrunk failure prints), in this process
 //   JOBCORE_SEEDS=n      this many seeds instead
 //   JOBCORE_FIRST_SEED=n from this one on
+//   JOBCORE_SHRINK_SECONDS=n  shrinks for no longer than this; 0: not at all
 
 #ifndef JOBCORE_JOB_TESTING_CAMPAIGN_H_
 #define JOBCORE_JOB_TESTING_CAMPAIGN_H_
