@@ -7,12 +7,13 @@
 // scenario may use threads; the caller must not have any. Instrumented build only.
 //
 // Environment:
-//   JOBCORE_SEED=n       runs just that seed, in this process (for a debugger)
-//   JOBCORE_CHOICES=...  runs just these decisions (what a shrunk failure prints), in this process
-//   JOBCORE_SEEDS=n      this many seeds instead
-//   JOBCORE_SEED_DIVISOR=n  one n-th of the seeds: for builds that are slower by as much
-//   JOBCORE_FIRST_SEED=n from this one on
-//   JOBCORE_SECONDS=n    for as long as this instead, however many seeds that makes
+//   JOBCORE_SEED=n            runs just that seed, in this process (for a debugger)
+//   JOBCORE_CHOICES=...       runs just these decisions (what a shrunk failure prints), in this process
+//   JOBCORE_FIRST_SEED=n      from this seed on
+//   JOBCORE_SEEDS=n           this many seeds instead
+//   JOBCORE_SEED_DIVISOR=n    one n-th of the seeds: for builds that are slower by as much
+//   JOBCORE_SECONDS=n         for as long as this instead, however many seeds that makes
+//   JOBCORE_SHRINK_SECONDS=n  shrinks for no longer than this; 0: not at all
 
 #ifndef JOBCORE_JOB_TESTING_CAMPAIGN_H_
 #define JOBCORE_JOB_TESTING_CAMPAIGN_H_

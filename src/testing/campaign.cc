@@ -103,7 +103,11 @@ CampaignResult RunCampaign(const CampaignOptions& options, absl::FunctionRef<voi
     failure.output = std::move(end.output);
     failure.choices = std::move(end.choices);
     failure.choices_before_shrinking = failure.choices.size();
-    if (options.shrink_limit.count() > 0) ShrinkFailure(failure, options, scenario);
+    CampaignOptions shrinking = options;
+    if (const auto limit = NumberFromEnvironment("JOBCORE_SHRINK_SECONDS")) {
+      shrinking.shrink_limit = std::chrono::seconds(*limit);
+    }
+    if (shrinking.shrink_limit.count() > 0) ShrinkFailure(failure, shrinking, scenario);
   } else {
     std::map<std::string, uint64_t> reached = ReachedCounts();
     for (const std::string& name : options.must_reach) {
