@@ -6,6 +6,8 @@ option(JOBCORE_WERROR "Our warnings, as errors" OFF)
 option(JOBCORE_THREAD_SAFETY "clang: check the lock annotations, as errors" OFF)
 set(JOBCORE_SANITIZE "" CACHE STRING "thread | address,undefined | (empty)")
 
+option(JOBCORE_FUZZER "clang: build the fuzzer" OFF)
+
 if(PROJECT_IS_TOP_LEVEL)
   set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
   find_program(JOBCORE_CCACHE ccache)
@@ -29,6 +31,10 @@ if(JOBCORE_SANITIZE)
   if(JOBCORE_SANITIZE MATCHES "undefined")
     add_compile_options(-fno-sanitize-recover=all)
   endif()
+endif()
+
+if(JOBCORE_FUZZER)
+  add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 
 if(JOBCORE_THREAD_SAFETY)

@@ -38,17 +38,18 @@ struct CampaignOptions {
   std::vector<std::string> must_reach{};  // see probes.h; not checked where a single seed is run
 };
 
+struct CampaignFailure {
+  uint64_t seed = 0;
+  std::string how;     // "signal 6 (Aborted)", "exit status 66", "no end within 30 s"
+  std::string output;  // what it printed, of the shrunk run if there is one
+  std::vector<uint32_t> choices;
+  size_t choices_before_shrinking = 0;
+};
+
 struct CampaignResult {
-  struct Failure {
-    uint64_t seed = 0;
-    std::string how;     // "signal 6 (Aborted)", "exit status 66", "no end within 30 s"
-    std::string output;  // what it printed, of the shrunk run if there is one
-    std::vector<uint32_t> choices;
-    size_t choices_before_shrinking = 0;
-  };
   uint64_t seeds_run = 0;
   double seconds = 0;
-  std::optional<Failure> failure;
+  std::optional<CampaignFailure> failure;
   std::vector<std::string> not_reached;
 
   bool ok() const { return !failure.has_value() && not_reached.empty(); }

@@ -49,7 +49,7 @@ internal::ChildEnd RunOne(Choices choices, absl::FunctionRef<void(Choices&)> sce
 }
 
 // Replaces what `failure` says by what a simpler run says that fails in the same way.
-void ShrinkFailure(CampaignResult::Failure& failure, const CampaignOptions& options,
+void ShrinkFailure(CampaignFailure& failure, const CampaignOptions& options,
                    absl::FunctionRef<void(Choices&)> scenario) {
   const auto start = SteadyClock::now();
   const internal::ChildEnd alone = RunOne(Choices(failure.seed), scenario, options.hang_limit);
@@ -97,7 +97,7 @@ CampaignResult RunCampaign(const CampaignOptions& options, absl::FunctionRef<voi
   internal::ChildEnd end = internal::RunInChild(next, scenario, options.hang_limit);
   result.seeds_run = end.runs;
   if (end.failed) {
-    CampaignResult::Failure& failure = result.failure.emplace();
+    CampaignFailure& failure = result.failure.emplace();
     failure.seed = first + std::max<uint64_t>(end.runs, 1) - 1;
     failure.how = std::move(end.how);
     failure.output = std::move(end.output);

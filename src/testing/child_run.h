@@ -18,7 +18,7 @@ namespace jobcore::inline JOBCORE_ABI::internal {
 
 struct ChildEnd {
   bool failed = false;
-  std::string how;                // as in CampaignResult::Failure
+  std::string how;                // as in CampaignFailure
   std::string output;             // of the last run
   uint64_t runs = 0;              // begun
   std::vector<uint32_t> choices;  // of the last run
