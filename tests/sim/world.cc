@@ -252,7 +252,7 @@ class World::Monitor {
     observer_ =
         std::make_unique<monitor::EventObserver>(world_.core(), world_.ContextOf(action.variant),
                                                  [&world = world_, next = uint64_t{0}](const EventPage& page) mutable {
-                                                   next += page.lost;
+                                                   if (next != 0) next += page.lost;
                                                    for (const JobEvent& event : page.events) {
                                                      if (next != 0 && event.sequence != next)
                                                        world.Broken("an observer has missed an event");
@@ -290,6 +290,7 @@ std::vector<World::Actor> World::TakeActors() {
 
 bool World::Push() {
   JobLock lock(*core_);
+  ++pushes_;
   for (const JobPlan& plan : plan_.jobs) {
     Job* const job = monitor::Find(*core_, plan.id);
     if (job == nullptr) continue;
@@ -302,6 +303,8 @@ bool World::Push() {
         break;
       case JobStatus::kReady:
       case JobStatus::kStandby:
+        // Its driver may refuse, again and again.
+        if (pushes_ % 4 == 3) (void)monitor::Cancel(*job);
         if (!monitor::Complete(*job).ok()) (void)monitor::Cancel(*job, CancelMode::kSoft);
         break;
       case JobStatus::kPending:
