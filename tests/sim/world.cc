@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -90,8 +91,11 @@ class World::Creator {
       case Action::Kind::kCreate: {
         const JobPlan& job = world_.plan_.jobs[action.job];
         std::unique_ptr<JobDriver> driver = MakeDriver(world_, job);
-        absl::StatusOr<JobRef> made = world_.checker_->Create(world_.SpecOf(job, builder_.get()), std::move(driver));
-        if (made.ok()) jobs_.emplace_back(action.job, *std::move(made));
+        try {
+          absl::StatusOr<JobRef> made = world_.checker_->Create(world_.SpecOf(job, builder_.get()), std::move(driver));
+          if (made.ok()) jobs_.emplace_back(action.job, *std::move(made));
+        } catch (const std::bad_alloc&) {  // then there was never a job
+        }
         break;
       }
       case Action::Kind::kStart:
