@@ -87,7 +87,10 @@ void JobChecker::State::SeeJob(uint64_t number, WatchedJob& watched) {
     return;
   }
   const std::string& id = job->id();
-  if (!watched.status.has_value()) watched.status = job->status();
+  if (!watched.status.has_value()) {  // the events that tell of it are lost
+    watched.status = job->status();
+    if (!watched.outcome.has_value() && job->outcome() != nullptr) watched.outcome = *job->outcome();
+  }
   if (job->status() != watched.status) {
     Broken(
         absl::StrCat("job '", id, "' is '", Name(job->status()), "', and '", Name(*watched.status), "' by its events"));
@@ -134,7 +137,10 @@ void JobChecker::Check() {
     if (page.lost != 0) {  // the ring is smaller than what one step brings
       s.last_sequence += page.lost;
       s.lost_some = true;
-      for (auto& [number, job] : s.jobs) job.status.reset();
+      for (auto& [number, job] : s.jobs) {
+        job.status.reset();
+        job.last_event = 0;
+      }
     }
     for (const JobEvent& event : page.events) s.SeeEvent(event);
     if (page.events.size() < 64) break;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -90,8 +91,11 @@ class World::Creator {
       case Action::Kind::kCreate: {
         const JobPlan& job = world_.plan_.jobs[action.job];
         std::unique_ptr<JobDriver> driver = MakeDriver(world_, job);
-        absl::StatusOr<JobRef> made = world_.checker_->Create(world_.SpecOf(job, builder_.get()), std::move(driver));
-        if (made.ok()) jobs_.emplace_back(action.job, *std::move(made));
+        try {
+          absl::StatusOr<JobRef> made = world_.checker_->Create(world_.SpecOf(job, builder_.get()), std::move(driver));
+          if (made.ok()) jobs_.emplace_back(action.job, *std::move(made));
+        } catch (const std::bad_alloc&) {  // then there was never a job
+        }
         break;
       }
       case Action::Kind::kStart:
@@ -252,7 +256,7 @@ class World::Monitor {
     observer_ =
         std::make_unique<monitor::EventObserver>(world_.core(), world_.ContextOf(action.variant),
                                                  [&world = world_, next = uint64_t{0}](const EventPage& page) mutable {
-                                                   next += page.lost;
+                                                   if (next != 0) next += page.lost;
                                                    for (const JobEvent& event : page.events) {
                                                      if (next != 0 && event.sequence != next)
                                                        world.Broken("an observer has missed an event");
@@ -290,6 +294,7 @@ std::vector<World::Actor> World::TakeActors() {
 
 bool World::Push() {
   JobLock lock(*core_);
+  ++pushes_;
   for (const JobPlan& plan : plan_.jobs) {
     Job* const job = monitor::Find(*core_, plan.id);
     if (job == nullptr) continue;
@@ -302,6 +307,8 @@ bool World::Push() {
         break;
       case JobStatus::kReady:
       case JobStatus::kStandby:
+        // Its driver may refuse, again and again.
+        if (pushes_ % 4 == 3) (void)monitor::Cancel(*job);
         if (!monitor::Complete(*job).ok()) (void)monitor::Cancel(*job, CancelMode::kSoft);
         break;
       case JobStatus::kPending:

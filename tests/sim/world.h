@@ -93,6 +93,7 @@ class World {
   std::vector<std::unique_ptr<Resource>> resources_;
   std::vector<std::unique_ptr<std::atomic<int>>> still_;  // by resource: sections that are held over it
   std::atomic<int> going_on_{0};
+  int pushes_ = 0;
 };
 
 // Coroutines of the world: none is told when it has to stop, each ends by itself.
