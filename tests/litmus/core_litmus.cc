@@ -14,6 +14,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -26,7 +27,8 @@ constexpr size_t kBatch = 256;
 constexpr uint64_t kDefaultRounds = 1'000'000;
 constexpr uint64_t kEnough = 50;  // of a weak twin, to believe that its pair has been tried
 constexpr int kMaxTries = 10;
-constexpr int kSkipped = 77;  // known to CMakeLists.txt
+constexpr auto kMaxTime = std::chrono::seconds(15);  // after which nothing is tried again
+constexpr int kSkipped = 77;                         // known to CMakeLists.txt
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kAcquire = std::memory_order_acquire;
@@ -244,6 +246,7 @@ int main(int argc, char** argv) {
     std::printf("skipped: needs two CPUs\n");
     return kSkipped;
   }
+  const auto end = std::chrono::steady_clock::now() + kMaxTime;
   bool wrong = false;
   bool blind = false;
   for (const Pair& pair : kPairs) {
@@ -254,7 +257,8 @@ int main(int argc, char** argv) {
     do {
       neither += Play(pair.first, pair.second, rounds, cpus[0], cpus[1]);
       if (pair.weak_first != nullptr) weak += Play(pair.weak_first, pair.weak_second, rounds, cpus[0], cpus[1]);
-    } while (++tries < kMaxTries && pair.weak_first != nullptr && weak < kEnough);
+    } while (++tries < kMaxTries && pair.weak_first != nullptr && weak < kEnough &&
+             std::chrono::steady_clock::now() < end);
     wrong |= neither != 0;
     blind |= pair.weak_first != nullptr && weak == 0;
     std::printf("%-28s %2d x %llu rounds: neither saw the other in %llu", pair.name, tries,
