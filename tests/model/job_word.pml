@@ -18,8 +18,8 @@ mtype:how = { NONE, START, YIELD, IN_SLEEP, IN_GATE, BEFORE_PARK, MOVE }; /* Job
 mtype:activity act = NOT_STARTED;
 mtype:how suspension = START;
 bit pause, force, move, woken, locked;                        /* with act: the word; job_mutex */
-bit paused, held, ctx, move_to, posted, verbs[2], resumes[2]; /* held: a monitor has seen it paused */
-bit timer, deadline, slept, entered;                          /* of the present sleep; Run has been entered */
+bit paused, held, ctx, move_to, posted, verbs[2], resumes[2]; /* held: it was suspended when it was paused */
+bit timer, deadline, slept, entered, waiting;                 /* of the present sleep; Run has been entered */
 byte work, seen;
 #define WORK 2   /* pieces */
 #define ROUNDS 2 /* of pause and resume */
@@ -111,11 +111,13 @@ active proctype pauser() {
   byte n = 1;
 again:
   atomic { LOCKED; locked = 1 };
-  if :: act != DONE && !force -> Request(pause) :: else fi; /* Pause */
+  if :: act != DONE && !force -> Request(pause); held = take :: else fi; /* Pause */
   locked = 0; publish();
-  if /* it must park some day, and if it has to move, it does so while it is parked */
-  :: atomic { !locked && (paused || act == NOT_STARTED || act == DONE || force) -> held = paused };
-     if :: !move_to || !held :: true fi
+  if /* it parks some day, and if it has to move, it does so while it is parked */
+  :: true -> waiting = 1; /* as do those from whom the work comes: a drain */
+     atomic { !locked && (paused || act == NOT_STARTED || act == DONE || force) -> held = paused };
+     waiting = 0;
+     if :: true -> !move_to || !held :: true fi
   :: true
   fi;
   atomic { LOCKED; held = 0; if :: act != DONE && pause -> pause = 0; Unpark() :: else fi }; publish(); /* Resume */
@@ -145,7 +147,7 @@ active proctype user() { /* starts it; then moves it, or force-cancels it, or do
 active proctype enterer() { /* TakeByEnter, after each piece of work */
   bit take, tell, to;
 again:
-  work++;
+  atomic { !waiting -> work++ };
   atomic {
     to = ctx;
     if

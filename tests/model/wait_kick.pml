@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
    WaitDomain: include/job-common/wait_domain.h, src/aio/wait_domain.cc, src/aio/aio_wait.cc. Two threads change what a
-   parked thread, a home thread and a coroutine wait for, and kick. Checked: every wait ends (else: invalid end state); the
-   coroutine goes on once; its CoWaiter is freed once, and neither kicked nor run after that.
+   thread (parked, or running its loop) and a coroutine wait for, and kick. Checked: every wait ends (else: invalid end
+   state); the coroutine goes on once; its CoWaiter is freed once, and neither kicked nor run after that.
 
    BUG_KICK_FIRST: the changer kicks before it writes. R-55
    BUG_KICK_NO_EPOCH: Kick reads the number of waiters without having increased the epoch. R-07
@@ -25,7 +25,6 @@ bit locked, listed[2], kicked, asleep, queued, freed, resumed;
 inline lock() { atomic { !locked -> flush(t); locked = 1 } }
 inline unlock() { atomic { flush(t); locked = 0 } } /* all that is stored under it is read under it */
 inline add(i) { atomic { flush(t); before = mem[i]; mem[i] = before + 1 } }
-
 inline Add() { /* WaitDomain::Add */
   lock(); listed[t] = 1; unlock();
   VARIANT(BUG_COUNT_RELEASE, before = LOAD(t, WAITERS); store(t, WAITERS, before + 1), add(WAITERS));
@@ -80,7 +79,7 @@ active proctype coroutine() { /* internal::WaitWhile and its home loop */
   bit over, abandoned, deadline;
   if :: deadline = 0 :: deadline = 1 fi;
   Add(); Condition();
-  if :: over -> Abandon() :: else fi; /* Awaiter::await_ready */
+  if :: over -> Abandon() :: else fi; /* await_ready */
   do
   :: queued -> queued = 0; assert(!freed); /* CoWaiter::Run */
      VARIANT(BUG_POSTED_LATE, skip, exchange(t, POSTED, 0, before));
