@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -354,6 +355,47 @@ TEST_P(IoEngineTest, ARequestOutlivesTheThreadThatMadeIt) {
   }
   close(pipe_fds[0]);
   close(pipe_fds[1]);
+}
+
+// a signal that interrupts the sleep of the engine, or that of the loop, is no completion, and none is
+// lost.
+TEST_P(IoEngineTest, SignalsDisturbNoRequest) {
+  IOThread io("io");  // like the engine's threads, and unlike the others, it takes the signals
+  struct sigaction handler = {};
+  handler.sa_handler = [](int) {};
+  struct sigaction before = {};
+  ASSERT_EQ(sigaction(SIGUSR1, &handler, &before), 0);
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGUSR1);
+  ASSERT_EQ(pthread_sigmask(SIG_BLOCK, &signals, nullptr), 0);
+  std::atomic<bool> stop{false};
+  std::thread storm([&] {
+    while (!stop) {
+      kill(getpid(), SIGUSR1);
+      std::this_thread::yield();
+    }
+  });
+  std::promise<void> done;
+  io.context().Post("start", [&] {
+    Spawn("io", [](IoEngine& engine, int fd, std::promise<void>& p) -> Co<void> {
+      for (uint64_t i = 0; i < 1000; ++i) {
+        std::string byte(1, static_cast<char>(i));
+        EXPECT_EQ((co_await Write(engine, fd, i, Bytes(std::as_const(byte)))).bytes, 1u);
+        std::string in(1, '\0');
+        EXPECT_EQ((co_await Read(engine, fd, i, Bytes(in))).bytes, 1u);
+        EXPECT_EQ(in, byte);
+      }
+      p.set_value();
+    }(*engine_, file_.fd(), done));
+  });
+  done.get_future().wait();
+  stop = true;
+  storm.join();
+  handler.sa_handler = SIG_IGN;  // forgets what is pending
+  EXPECT_EQ(sigaction(SIGUSR1, &handler, nullptr), 0);
+  EXPECT_EQ(pthread_sigmask(SIG_UNBLOCK, &signals, nullptr), 0);
+  EXPECT_EQ(sigaction(SIGUSR1, &before, nullptr), 0);
 }
 
 // From now on `syscall` fails with `error`, in this thread and in those that it starts.
