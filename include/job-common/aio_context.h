@@ -100,7 +100,7 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
   // --- Any thread ---
 
   // Runs `item` in the loop, after everything this thread has posted here before. Wakes the loop if it
-  // sleeps (the only system call on this path).
+  // sleeps (the only system call on this path). Once the context is closed: drops `item`, here and now.
   void Post(WorkItem& item);
   // Same for a callable, which is allocated; it runs once, or is destroyed unrun with the context.
   template <typename F>
@@ -133,7 +133,7 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
   void RemoveUser() { users_.fetch_sub(1, std::memory_order_release); }
   int users() const { return std::max(0, users_.load(std::memory_order_acquire)); }
   // True once the loop will not run again; what is posted from then on is dropped unrun.
-  bool closed() const { return closed_.load(std::memory_order_acquire); }
+  bool closed() const { return queue_.load(std::memory_order_acquire) == &kClosed; }
   bool has_home() const { return has_home_.load(std::memory_order_acquire); }
   // Something has been posted that the loop has not taken up yet.
   bool HasWork() const;
@@ -162,10 +162,11 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
     absl::AnyInvocable<void(FdEvents)> callback;
   };
   static constexpr int kNoMoreUsers = -1;
+  static WorkItem kClosed;                                      // a mark, never run
   using TimerKey = std::tuple<TimePoint, uint64_t, AioTimer*>;  // deadline, then order of arming
 
   explicit AioContext(Options options);
-  void DropQueue();
+  void CloseQueue();
   void WakeIfSleeping();
   void CheckHome(const char* function) const;
   // Home, not inside a callback, not closed, no job mutex held.
@@ -192,11 +193,10 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
 
   // Lock-free. A producer pushes onto queue_ (or sets notified_), then reads sleeping_; the loop sets
   // sleeping_, then reads queue_ and notified_: seq_cst on all of them.
-  internal::Atomic<WorkItem*> queue_{nullptr};  // newest first
+  internal::Atomic<WorkItem*> queue_{nullptr};  // newest first; &kClosed: nothing is pushed any more
   internal::Atomic<bool> notified_{false};
   internal::Atomic<bool> sleeping_{false};
   internal::Atomic<int> users_{0};  // kNoMoreUsers: closed to them
-  internal::Atomic<bool> closed_{false};
   internal::Atomic<bool> has_home_{false};
   WaitDomain wait_domain_;  // has its own protection
 

@@ -65,16 +65,19 @@ AioContext::~AioContext() {
     Die(absl::StrCat("AioContext '", name_, "' destroyed while handler '", handlers_.begin()->second->name,
                      "' is registered"));
   }
-  DropQueue();
+  CloseQueue();
 }
 
-void AioContext::DropQueue() {
-  while (WorkItem* item = queue_.exchange(nullptr, std::memory_order_seq_cst)) {
-    while (item != nullptr) {
-      WorkItem* const next = std::exchange(item->next_, nullptr);
-      item->function_(*item, WorkItem::Reason::kDrop);
-      item = next;
-    }
+constinit WorkItem AioContext::kClosed("closed", nullptr);
+
+// One word says what is queued and that the queue is closed. So each item is dropped either here or by the one who
+// posts it: nobody ever runs what others have posted, while he holds who knows what.
+void AioContext::CloseQueue() {
+  WorkItem* item = queue_.exchange(&kClosed, std::memory_order_seq_cst);
+  while (item != nullptr && item != &kClosed) {
+    WorkItem* const next = std::exchange(item->next_, nullptr);
+    item->function_(*item, WorkItem::Reason::kDrop);
+    item = next;
   }
 }
 
@@ -115,16 +118,15 @@ void AioContext::Post(WorkItem& item) {
   WorkItem* head = queue_.load(std::memory_order_relaxed);
   SchedPoint("aio.post.push");
   do {
+    if (head == &kClosed) [[unlikely]] {
+      internal::Reached("post.closed");
+      item.function_(item, WorkItem::Reason::kDrop);
+      return;
+    }
     item.next_ = head;
   } while (!queue_.compare_exchange_weak(head, &item, std::memory_order_seq_cst, std::memory_order_relaxed));
   // From here on `item` may be gone.
   SchedPoint("aio.post.pushed");
-  // Pushed after Close has emptied the queue for the last time? Then it is for us to drop (seq_cst: the other
-  // half is in Close).
-  if (closed_.load(std::memory_order_seq_cst)) [[unlikely]] {
-    DropQueue();
-    return;
-  }
   WakeIfSleeping();
 }
 
@@ -241,8 +243,7 @@ void AioContext::Dispatch() {
 
 void AioContext::Close() {
   RunOnce(false);
-  closed_.store(true, std::memory_order_seq_cst);
-  DropQueue();
+  CloseQueue();
 }
 
 void AioContext::RunReady() {

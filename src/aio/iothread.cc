@@ -63,8 +63,7 @@ absl::Status IOThread::Stop() {
   }
   stopped_ = true;
   if (!thread_.joinable()) {
-    context_->closed_.store(true, std::memory_order_seq_cst);
-    context_->DropQueue();
+    context_->CloseQueue();
     return absl::OkStatus();
   }
   context_->Post("I/O thread stop", [this] { running_ = false; });

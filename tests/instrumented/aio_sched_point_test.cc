@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <functional>
 #include <latch>
 #include <memory>
@@ -16,6 +17,8 @@
 
 #include "job-common/aio_context.h"
 #include "job-common/aio_wait.h"
+#include "job-common/coroutine.h"
+#include "job-common/iothread.h"
 #include "job-common/job_mutex.h"
 #include "job-common/sched_point.h"
 #include "support/virtual_time.h"
@@ -122,6 +125,36 @@ TEST(WaitWindow, AWaiterThatComesBetweenTheChangeAndTheCountIsNotForgotten) {
       kicker.join();
     }
   }
+}
+
+Co<void> WaitFor(AioContext& context, std::atomic<bool>& holds) {
+  (void)co_await AioWaitWhile(context, [&holds] { return holds.load(); }, {.name = "for ever"});
+}
+
+// The kicker holds the list of the domain. Were he to drop what others have posted to a context that has been stopped,
+// and one of these to kick, too, he would wait for himself.
+TEST(StoppedContextWindowDeathTest, AKickDropsNothingThatOthersHavePosted) {
+  const auto scenario = [] {
+    auto main = AioContext::Create({});
+    std::atomic<bool> holds{true};
+    IOThread io("io", {.start_thread = false});
+    InAnotherThread([&] {
+      const AioHome home(io.context());
+      io.context().Post("spawn", [&] { Spawn("waiter", WaitFor(*main, holds)); });
+      io.context().RunOnce(false);
+    });
+    if (!io.Stop().ok()) std::_Exit(1);
+    bool dropped = false;
+    // As the barrier of ~JobCore does.
+    std::shared_ptr<void> kicks(nullptr, [&](void*) {
+      dropped = true;
+      main->wait_domain().Kick();
+    });
+    const AtPoint at("aio.post.pushed", [&] { InAnotherThread([&] { main->wait_domain().Kick(); }); });
+    io.context().Post("late", [kicks = std::move(kicks)] {});
+    std::_Exit(dropped ? 0 : 2);  // the waiter's loop has been stopped: nobody can let it go on
+  };
+  EXPECT_EXIT(scenario(), ::testing::ExitedWithCode(0), "");
 }
 
 TEST(JobMutexWindow, ANewcomerQueuesBehindAWaiterEvenIfTheMutexIsFree) {

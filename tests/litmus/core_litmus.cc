@@ -88,21 +88,6 @@ bool AnnounceSleepTooWeak(Cell& c) {
   return c[0].load(kSeqCst) != 0;
 }
 
-// --- AioContext::Post and Close: 0 is queue_, 1 is closed_ ---
-
-bool PostThenLook(Cell& c) {
-  Push(c);
-  return c[1].load(kSeqCst) != 0;
-}
-bool CloseThenDrop(Cell& c) {
-  c[1].store(1, kSeqCst);
-  return c[0].exchange(0, kSeqCst) != 0;
-}
-bool CloseTooWeak(Cell& c) {
-  c[1].store(1, kRelease);
-  return c[0].load(kAcquire) != 0 && c[0].exchange(0, kSeqCst) != 0;
-}
-
 // --- src/aio/wait_domain.cc: 0 is the condition, 1 the number of waiters, 2 the epoch ---
 
 bool ChangeThenKick(Cell& c) {
@@ -160,7 +145,6 @@ bool TryIdle(Cell& c) {  // sees that it has been woken
 constexpr Pair kPairs[] = {
     {"post / sleep", PostThenWake, AnnounceSleep, PostThenWake, AnnounceSleepTooWeak},
     {"notify / sleep", NotifyThenWake, AnnounceSleep, NotifyTooWeak, AnnounceSleep},
-    {"post / close", PostThenLook, CloseThenDrop, PostThenLook, CloseTooWeak},
     {"kick / wait", ChangeThenKick, AddThenLook, KickTooWeak, AddThenLook},
     {"admit / close of a resource", AdmitFast, CloseThenCount},
     {"enter / idle", TakeByEnter, TryIdle},

@@ -3,45 +3,44 @@
    them as a user of the loop (as a job is), while a third stops it. Checked: every item is run or dropped, once; what a
    user posts, and what was posted before Stop, is run; nothing runs once the loop has closed; Stop and all else ends.
 
-   BUG_CLOSED_RELEASE: Close stores closed_ with release, and DropQueue looks before it exchanges. R-05
-   BUG_NO_SECOND_DROP: Post does not look at closed_. R-75
-   BUG_CLOSE_LATE: Close empties the queue before it says that it is closed. R-75
-   BUG_LOOK_FIRST: Post looks at closed_ before it pushes, not after. R-75
+   BUG_NO_LOOK: Post pushes without looking for the mark. R-75
+   BUG_LOOK_FIRST: Post looks for the mark, and then pushes, in two steps. R-75
+   BUG_CLOSE_LATE: CloseQueue takes what is queued, and then sets the mark, in two steps. R-75
+   BUG_DROP_TWICE: CloseQueue reads the queue, and then sets the mark, in two steps. R-75
    BUG_STOP_FLAG: Stop clears running_ itself and posts nothing. R-40
-   BUG_USERS_RACE: Stop tests for users and closes the door to them in two steps. R-75
-   BUG_DROP_TWICE: DropQueue reads the queue and empties it in two steps. R-75 */
+   BUG_USERS_RACE: Stop tests for users and closes the door to them in two steps. R-75 */
 #define THREADS 4 /* 0: home, 1: stops, 2: posts, 3: posts as a user */
-#define CELLS 3
+#define CELLS 2
 #include "store_buffer.inc"
 #include "variant.inc"
 #define HOME 0
-#define QUEUE 0 /* a bit for each item, 1 << thread */
-#define CLOSED 1
-#define RUNNING 2 /* IOThread::running_; with BUG_STOP_FLAG another thread writes it, too */
+#define QUEUE 0 /* a bit for each item, 1 << thread; or the mark */
+#define CLOSED 1 /* the mark, AioContext::kClosed: no thread's bit */
+#define RUNNING 1 /* IOThread::running_; with BUG_STOP_FLAG another thread writes it, too */
 #define STOP (1 << 1)
 #define NO_MORE_USERS 9
 byte users, ran, dropped, early; /* early: posted before Stop */
 bit joined;
 
-inline DropQueue() { /* AioContext::DropQueue */
-  VARIANT(BUG_CLOSED_RELEASE, items = LOAD(t, QUEUE), items = 1);
-  do
-  :: items ->
-     VARIANT(BUG_DROP_TWICE, items = LOAD(t, QUEUE); store_sc(t, QUEUE, 0), exchange(t, QUEUE, 0, items));
-     atomic { assert(!(items & (ran | dropped | STOP | early))); dropped = dropped | items }
-  :: else -> break
-  od
+inline CloseQueue() { /* AioContext::CloseQueue */
+  VARIANT(BUG_DROP_TWICE, items = LOAD(t, QUEUE); store_sc(t, QUEUE, CLOSED),
+          VARIANT(BUG_CLOSE_LATE, exchange(t, QUEUE, 0, items); store_sc(t, QUEUE, CLOSED),
+                  exchange(t, QUEUE, CLOSED, items)));
+  atomic { assert(!(items & (ran | dropped | STOP | early))); dropped = dropped | items }
 }
-inline Post(item) { /* AioContext::Post */
-  VARIANT(BUG_LOOK_FIRST, items = LOAD(t, CLOSED), skip);
-  atomic { flush(t); mem[QUEUE] = mem[QUEUE] | item };
-  VARIANT(BUG_LOOK_FIRST, skip, items = VARIANT(BUG_NO_SECOND_DROP, 0, LOAD(t, CLOSED)));
-  if :: items -> DropQueue() :: else fi /* else WakeIfSleeping: see notify.pml */
+inline Push(item) { flush(t); mem[QUEUE] = mem[QUEUE] | item }
+inline Post(item) { /* AioContext::Post: the compare-exchange and the look are one step */
+  VARIANT(BUG_NO_LOOK, atomic { Push(item) },
+  VARIANT(BUG_LOOK_FIRST,
+    if :: LOAD(t, QUEUE) == CLOSED -> dropped = dropped | item :: else -> atomic { Push(item) } fi,
+    atomic { if :: mem[QUEUE] == CLOSED -> assert(!(item & (STOP | early))); dropped = dropped | item
+                :: else -> Push(item) fi }))
+  /* then WakeIfSleeping: see notify.pml */
 }
 inline RunQueue() { /* AioContext::RunQueue */
   if
   :: LOAD(t, QUEUE) -> exchange(t, QUEUE, 0, items);
-     atomic { assert(!(items & (ran | dropped)) && !LOAD(t, CLOSED)); ran = ran | items;
+     atomic { assert(!(items & (ran | dropped | CLOSED))); ran = ran | items;
        if :: items & STOP -> store(t, RUNNING, 0) :: else fi; items = 0 }
   :: else
   fi
@@ -54,8 +53,7 @@ active proctype home() { /* IOThread::Run */
   :: else -> break
   od;
   RunQueue(); /* AioContext::Close: RunOnce(false), then: */
-  VARIANT(BUG_CLOSE_LATE, DropQueue(); store_sc(t, CLOSED, 1),
-          VARIANT(BUG_CLOSED_RELEASE, store, store_sc)(t, CLOSED, 1); DropQueue());
+  CloseQueue();
   joined = 1
 }
 active proctype stopper() { /* IOThread::Stop, tried again as long as there are users */

@@ -35,7 +35,7 @@ inline WakeIfSleeping() { /* AioContext::WakeIfSleeping */
      if :: before -> store_sc(t, EVENT, 1) /* Poller::Wake */ :: else fi
   fi
 }
-inline Post(item) { /* AioContext::Post; closed_ is in iothread_stop.pml */
+inline Post(item) { /* AioContext::Post; the end of the loop is in iothread_stop.pml */
   atomic { flush(t); before = mem[QUEUE]; mem[QUEUE] = before | item };
   WakeIfSleeping()
 }
