@@ -14,6 +14,7 @@
 #include "job-monitor/job_history.h"
 #include "job-monitor/job_monitor.h"
 #include "job-monitor/job_query.h"
+#include "job-monitor/job_wait.h"
 #include "job-monitor/wait_dump.h"
 
 namespace jobcore::sim {
@@ -159,6 +160,9 @@ class World::Monitor {
       }
       case kDump:
         (void)ToString(monitor::DumpWaits(world_.core()));
+        break;
+      case kCancelAll:
+        (void)monitor::CancelAll(world_.core(), action.variant % 2 == 0 ? CancelMode::kSoft : CancelMode::kForce);
         break;
       case kObserve:
         Observe(action);
