@@ -72,13 +72,17 @@ void Ask(JobCore& core, testing::JobChecker& checker, Choices& choices, AioConte
       (void)monitor::SetSpeed(*job, 1 << choices.Below(16));
       return;
     case 5:
-      (void)checker.Ask(where, [&](VerbReply reply) { return monitor::Move(*job, target, std::move(reply)); });
+      (void)checker.Ask(where, [&](VerbReply reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+        return monitor::Move(*job, target, std::move(reply));
+      });
       return;
     case 6:
       if (choices.OneIn(4)) (void)monitor::Cancel(*job, choices.OneIn(2) ? CancelMode::kForce : CancelMode::kSoft);
       return;
     default:
-      (void)checker.Ask(where, [&](VerbReply reply) { return monitor::Finalize(*job, std::move(reply)); });
+      (void)checker.Ask(where, [&](VerbReply reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+        return monitor::Finalize(*job, std::move(reply));
+      });
       return;
   }
 }
