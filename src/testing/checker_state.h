@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
 #include "job-common/job_event.h"
 #include "job-common/job_outcome.h"
@@ -71,7 +72,7 @@ struct JobChecker::State {
 
   // --- job_checker.cc: with `mutex` and job_mutex held ---
   void SeeEvent(const JobEvent& event);
-  void SeeJob(uint64_t number, WatchedJob& job);
+  void SeeJob(uint64_t number, WatchedJob& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   void SeeQuery(const monitor::JobInfo& info);
 
   JobCore& core;

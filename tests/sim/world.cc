@@ -14,6 +14,7 @@
 #include "job-monitor/job_history.h"
 #include "job-monitor/job_monitor.h"
 #include "job-monitor/job_query.h"
+#include "job-monitor/job_wait.h"
 #include "job-monitor/wait_dump.h"
 
 namespace jobcore::sim {
@@ -160,6 +161,9 @@ class World::Monitor {
       case kDump:
         (void)ToString(monitor::DumpWaits(world_.core()));
         break;
+      case kCancelAll:
+        (void)monitor::CancelAll(world_.core(), action.variant % 2 == 0 ? CancelMode::kSoft : CancelMode::kForce);
+        break;
       case kObserve:
         Observe(action);
         break;
@@ -213,23 +217,26 @@ class World::Monitor {
       case kForceCancel:
         return verb(JobVerb::kCancel, monitor::Cancel(*job, CancelMode::kForce));
       case kComplete:
-        return verb(JobVerb::kComplete, world_.checker_->Ask(where, [&](VerbReply reply) {
-          return monitor::Complete(*job, std::move(reply));
-        }));
+        return verb(JobVerb::kComplete,
+                    world_.checker_->Ask(where, [&](VerbReply reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+                      return monitor::Complete(*job, std::move(reply));
+                    }));
       case kFinalize:
-        return verb(JobVerb::kFinalize, world_.checker_->Ask(where, [&](VerbReply reply) {
-          return monitor::Finalize(*job, std::move(reply));
-        }));
+        return verb(JobVerb::kFinalize,
+                    world_.checker_->Ask(where, [&](VerbReply reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+                      return monitor::Finalize(*job, std::move(reply));
+                    }));
       case kDismiss:
         return verb(JobVerb::kDismiss, monitor::Dismiss(*job));
       case kChange:
-        return verb(JobVerb::kChange, world_.checker_->Ask(where, [&](VerbReply reply) {
-          return monitor::Change(*job, {{"a", "b"}}, std::move(reply));
-        }));
+        return verb(JobVerb::kChange,
+                    world_.checker_->Ask(where, [&](VerbReply reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+                      return monitor::Change(*job, {{"a", "b"}}, std::move(reply));
+                    }));
       case kSetSpeed:
         return verb(JobVerb::kSetSpeed, monitor::SetSpeed(*job, action.amount % 4 == 0 ? 0 : 1 << action.variant % 16));
       case kMove:
-        (void)world_.checker_->Ask(where, [&](VerbReply reply) {
+        (void)world_.checker_->Ask(where, [&](VerbReply reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
           return monitor::Move(*job, world_.ContextOf(action.amount), std::move(reply));
         });
         return;
