@@ -357,6 +357,12 @@ void DrainStores() {
   this_thread->store_apply(std::exchange(this_thread->store_target, nullptr), this_thread->store_bits);
 }
 
+void FlushStores() {
+  if (this_thread == nullptr || this_thread->store_target == nullptr) return;
+  SwitchPoint("delayed store");
+  DrainStores();
+}
+
 void DropStore(const void* target) {
   if (this_thread != nullptr && this_thread->store_target == target) this_thread->store_target = nullptr;
 }
