@@ -126,7 +126,7 @@ bool ControlledThreads::Scheduler::MoveClock() {
     if (thread->state == Thread::State::kBlocked) next = std::min(next, thread->deadline);
   }
   if (next == kNoDeadline) return false;
-  if (next > clock_.Now()) clock_.MoveTo(next);
+  if (next > clock_.Get()) clock_.MoveTo(next);
   WakeDue(next);
   return true;
 }
@@ -201,8 +201,8 @@ void ControlledThreads::Scheduler::Spin() {
   Note(self, "spin");
   self.priority = --lowest_priority_;
   // Who spins waits for another thread, or for time to pass.
-  clock_.MoveTo(clock_.Now() + kSpinTime);
-  WakeDue(clock_.Now());
+  clock_.MoveTo(clock_.Get() + kSpinTime);
+  WakeDue(clock_.Get());
   SwitchTo(self, *Pick(self, /*may_stay=*/false));
 }
 
@@ -271,6 +271,11 @@ namespace internal {
 using Scheduler = testing::ControlledThreads::Scheduler;
 
 ControlledThread* ThisControlledThread() { return this_thread; }
+
+TimePoint VirtualClock::Now() {
+  SwitchPoint("clock");
+  return Get();
+}
 
 void SwitchPoint(const char* what) {
   if (this_thread == nullptr) return;

@@ -23,7 +23,7 @@ void PausesAndResumesByTwo(Choices& choices) {
   World world(choices);
   Atomic<bool> finish{false};
   Atomic<int> steps{0};
-  const int kind = static_cast<int>(choices.Below(4));
+  const int kind = static_cast<int>(choices.Below(5));
   const JobRef job = world.Start({.id = "a", .context = &world.io()}, {.run = [&](JobContext& j) -> Co<absl::Status> {
                                    while (!finish.load()) {
                                      steps.fetch_add(1);
@@ -35,6 +35,9 @@ void PausesAndResumesByTwo(Choices& choices) {
                                      } else if (kind == 2) {
                                        status = co_await j.Sleep(Nanoseconds(0));
                                        if (status.ok()) status = co_await j.PausePoint();
+                                     } else if (kind == 3) {
+                                       status = co_await j.PausePoint();
+                                       co_await NextTurn();
                                      } else {
                                        status = co_await j.Throttle(1);
                                        if (status.ok()) status = co_await j.Sleep(Nanoseconds(0));
@@ -51,6 +54,15 @@ void PausesAndResumesByTwo(Choices& choices) {
       const int before = steps.load();
       Enter(*job);
       Require(IsPaused(world.StatusOf(job)) && steps.load() == before, "a parked job stays parked");
+      if (choices.OneIn(2)) {
+        {
+          JobLock lock(world.core());
+          RequireOk(monitor::Resume(*job, reason), "resume");
+          RequireOk(monitor::Pause(*job, reason), "pause");
+        }
+        world.Await([&] { return IsPaused(world.StatusOf(job)); });
+        Require(steps.load() == before, "a job that is paused again before it runs parks again");
+      }
       RequireOk(world.Resume(job, reason), "resume");
     }
   };
@@ -69,6 +81,7 @@ void NoWakeUpIsLost(Choices& choices) {
   World world(choices);
   Atomic<int> work{0};
   const bool sleeps = choices.OneIn(2);
+  const bool pauses = choices.OneIn(2);
   const JobRef job = world.Start({.id = "a", .context = &world.io()}, {.run = [&](JobContext& j) -> Co<absl::Status> {
                                    int inside = 0;
                                    while (work.load() < 4) {
@@ -84,6 +97,7 @@ void NoWakeUpIsLost(Choices& choices) {
     for (int i = 0; i < 2; ++i) {
       work.fetch_add(1);
       Enter(*job);
+      if (pauses && world.Pause(job).ok()) (void)world.Resume(job);
     }
     Enter(*job);
   };

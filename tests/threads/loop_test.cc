@@ -246,9 +246,11 @@ void ADeadlineTellsTheTruth(Choices& choices) {
   const AioHome home(*main);
   const TimePoint deadline = SaturatingAdd(loop.threads.clock().Now(), microseconds(20));
   Atomic<bool> changed{false};
+  bool changed_in_time = false;
   Thread other([&] {
     for (uint32_t i = choices.Below(40); i > 0; --i) SpinPoint();  // up to 20 us
-    changed.store(true, std::memory_order_release);
+    changed.store(true);
+    changed_in_time = loop.threads.clock().Now() < deadline;
     main->wait_domain().Kick();
   });
   bool seen = false;
@@ -260,6 +262,7 @@ void ADeadlineTellsTheTruth(Choices& choices) {
     Require(seen, "a wait that ends well has seen its condition");
   } else {
     Require(absl::IsDeadlineExceeded(status) && ended >= deadline && !seen, "a deadline is not early");
+    Require(!changed_in_time, "what has changed before the deadline has changed in time");
   }
 }
 TEST(Wait, ADeadlineTellsTheTruth) { RunScenario(&ADeadlineTellsTheTruth); }
