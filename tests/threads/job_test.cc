@@ -314,6 +314,46 @@ TEST(Job, EachRequestIsAnsweredOnce) {
   RunScenario([](Choices& choices) { EachRequestIsAnsweredOnce(choices); });
 }
 
+// a change and a move of a job that is parked, or yields: the hook is called at home (the driver looks),
+// the move waits for its end, and both take place, although nothing else ever happens to the job.
+void AMoveMeetsAChange(Choices& choices) {
+  World world(choices, {.io_threads = 2});
+  Atomic<bool> finish{false};
+  Atomic<bool> entered{false};
+  Answers changes;
+  Answers moves;
+  const JobRef job = world.Create({.id = "a", .context = &world.io(0)}, {.run =
+                                                                             [&](JobContext& j) {
+                                                                               entered.store(true);
+                                                                               world.Kick();
+                                                                               return YieldUntil(j, finish);
+                                                                             },
+                                                                         .change = [](JobContext&) -> Co<absl::Status> {
+                                                                           co_await NextTurn();
+                                                                           co_await NextTurn();
+                                                                           co_return absl::OkStatus();
+                                                                         }});
+  // Asked for before Run begins; a job that is paused before its Run is asked nothing until it goes on.
+  const bool early = choices.OneIn(4);
+  const bool pauses = choices.OneIn(2);
+  if (early) RequireOk(world.Change(job, changes.Make(world)), "change");
+  RequireOk(StartJob(*job), "start");
+  world.Await([&] { return entered.load(); });
+  if (pauses) RequireOk(world.Pause(job), "pause");
+  if (choices.OneIn(2) && pauses) world.AwaitStatus(job, JobStatus::kPaused);
+  Thread other([&] { RequireOk(world.Move(job, world.io(1), moves.Make(world)), "move"); });
+  if (!early) RequireOk(world.Change(job, changes.Make(world)), "change");
+  other.join();
+  world.Await([&] { return changes.count == 1 && moves.count == 1; });
+  Require(changes.ok == 1 && moves.ok == 1, "what is accepted takes place");
+  Require(&job->context() == &world.io(1), "a job is where it was moved to");
+  finish.store(true);
+  (void)world.Resume(job);
+  Enter(*job);
+  Require(world.AwaitEnd(job).succeeded(), "the job succeeds");
+}
+TEST(Job, AMoveMeetsAChange) { RunScenario(&AMoveMeetsAChange, 2000); }
+
 // changes of speed against a job that waits for its limit, one that is about to, and a pause.
 void ANewSpeedReachesAJobThatWaits(Choices& choices) {
   World world(choices);
