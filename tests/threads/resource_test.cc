@@ -63,8 +63,8 @@ void NothingIsInsideOfASection(Choices& choices) {
   Traffic traffic;
   Atomic<int> finished{0};
   Resource disk(world.core(), "disk");
+  StartProducer(world, world.io(), disk, traffic, 4, finished);
   StartProducer(world, world.io(), disk, traffic, 2, finished);
-  StartProducer(world, world.io(), disk, traffic, 1, finished);
   Mutex holders;  // two sections may be open at once: they only exclude requests
   const auto drain = [&](int times) {
     for (int i = 0; i < times; ++i) {
@@ -185,13 +185,22 @@ void ADrainParksTheJobsOfAResource(Choices& choices) {
       if (pauses && world.Pause(job).ok()) RequireOk(world.Resume(job), "resume");
       if (cancels) (void)world.Cancel(job);
     });
-    for (int i = 0; i < 2; ++i) {
-      Resource* const resources[] = {&disk};
-      absl::StatusOr<DrainedSection> section = DrainedSection::OpenBlocking(resources, {.name = "drain"});
-      RequireOk(section.status(), "section");
-      traffic.RequireStill();
-      section->End();
-    }
+    Mutex holders;
+    const auto drain = [&](int times) {
+      for (int i = 0; i < times; ++i) {
+        Resource* const resources[] = {&disk};
+        absl::StatusOr<DrainedSection> section = DrainedSection::OpenBlocking(resources, {.name = "drain"});
+        RequireOk(section.status(), "section");
+        for (int look = 0; look < 2; ++look) {
+          const std::scoped_lock lock(holders);
+          traffic.RequireStill();
+        }
+        section->End();
+      }
+    };
+    Thread second([&] { drain(1); });
+    drain(2);
+    second.join();
     const JobOutcome outcome = world.AwaitEnd(job);
     other.join();
     Require(outcome.succeeded() || cancels, "the job succeeds");
@@ -212,6 +221,20 @@ void AGroupEndsInStillness(Choices& choices) {
     Resource disk(world.core(), "disk");
     StartProducer(world, world.io(), disk, traffic, 2, finished);
     Atomic<bool> drained{false};
+    // A request that does not end before the job does: only a cancel ends the wait for it.
+    Atomic<bool> release{!cancels || choices.OneIn(2)};
+    const bool held = !release.load();
+    struct Held {
+      static Co<void> Run(World& world, Resource& resource, Atomic<bool>& release, Atomic<int>& done) {
+        Admission in = co_await resource.Admit();
+        const auto waits = [&release] { return !release.load(); };
+        (void)co_await AioWaitWhile(world.main(), waits, {.name = "request"});
+        in.End();
+        done.fetch_add(1);
+        world.Kick();
+      }
+    };
+    world.io().Post("held", [&] { Spawn("held", Held::Run(world, disk, release, finished)); });
     const auto still = [&]() -> Co<absl::Status> {
       traffic.RequireStill();
       drained.store(true);
@@ -233,9 +256,13 @@ void AGroupEndsInStillness(Choices& choices) {
       section->End();
     });
     const JobOutcome outcome = world.AwaitEnd(job);
+    if (held) {
+      release.store(true);
+      world.Kick();
+    }
     other.join();
     Require(outcome.succeeded() ? drained.load() && !cancelled : times_out || cancelled, "the group ends as it should");
-    world.Await([&] { return finished.load() == 1; });
+    world.Await([&] { return finished.load() == 2; });
     Require(disk.in_flight() == 0, "all requests have ended");
   }
 }

@@ -128,12 +128,13 @@ void RequireOk(const absl::Status& status, std::string_view what) {
   if (!status.ok()) Violated(std::string(what) + ": " + status.ToString());
 }
 
-World::World(Choices& choices, Options options) : choices_(choices), threads_(choices, StrategyOf(choices)) {
+World::World(Choices& choices, Options options)
+    : choices_(choices),
+      threads_(choices, StrategyOf(choices)),
+      main_(AioContext::Create({.clock = &threads_.clock(), .poller = threads_.NewPoller()})) {
   for (int i = 0; i < options.io_threads; ++i) io_threads_.push_back(NewIOThread("io" + std::to_string(i)));
-  core_ = std::make_unique<JobCore>(
-      JobCore::Options{.main_context = AioContext::Create({.clock = &threads_.clock(), .poller = threads_.NewPoller()}),
-                       .event_capacity = options.event_capacity,
-                       .history_count = options.history_count});
+  core_ = std::make_unique<JobCore>(JobCore::Options{
+      .main_context = main_, .event_capacity = options.event_capacity, .history_count = options.history_count});
 }
 
 std::unique_ptr<IOThread> World::NewIOThread(std::string name) {
