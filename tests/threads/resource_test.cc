@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <utility>
+#include <vector>
 
 #include "job-common/aio_wait.h"
 #include "job-driver/resource.h"
@@ -108,14 +109,16 @@ void OverlappingSectionsComeToAnEnd(Choices& choices) {
   };
   world.io().Post("nested", [&] { Spawn("nested", Nested::Run(world, disk, log, finished)); });
   StartProducer(world, world.io(), log, traffic, 1, finished);
-  const auto drain = [&](Resource& first, Resource& second) {
-    Resource* const resources[] = {&first, &second};
+  const auto drain = [](const std::vector<Resource*>& resources) {
     const absl::StatusOr<DrainedSection> section = DrainedSection::OpenBlocking(resources, {.name = "drain"});
     RequireOk(section.status(), "section");
-    Require(disk.in_flight() == 0 && log.in_flight() == 0, "both resources stand still");
+    for (int look = 0; look < 3; ++look) {
+      for (const Resource* resource : resources) Require(resource->in_flight() == 0, "what is drained stands still");
+    }
   };
-  Thread other([&] { drain(log, disk); });
-  drain(disk, log);
+  const bool inner_only = choices.OneIn(2);
+  Thread other([&] { drain(inner_only ? std::vector<Resource*>{&log} : std::vector<Resource*>{&log, &disk}); });
+  drain({&disk, &log});
   other.join();
   world.Await([&] { return finished.load() == 2; });
 }
@@ -166,23 +169,29 @@ void ADrainParksTheJobsOfAResource(Choices& choices) {
   const bool pauses = choices.OneIn(3);
   {
     Resource disk(world.core(), "disk");
-    const JobRef job = world.Create({.id = "a", .context = &world.io(), .resources = {&disk}},
-                                    {.run = [&](JobContext& j) -> Co<absl::Status> {
-                                      for (int i = 0; i < 3; ++i) {
-                                        if (absl::Status s = co_await j.PausePoint(); !s.ok()) co_return s;
-                                        absl::StatusOr<Admission> in = j.Admit(disk);
-                                        if (!in.ok()) co_return in.status();
-                                        traffic.Begin();
-                                        co_await NextTurn();
-                                        traffic.End();
-                                        in->End();
-                                        if (absl::Status s = co_await j.Sleep(microseconds(i)); !s.ok()) co_return s;
-                                      }
-                                      co_return absl::OkStatus();
-                                    }});
+    JobRef job;
+    const auto create = [&] {
+      job = world.Create({.id = "a", .context = &world.io(), .resources = {&disk}},
+                         {.run = [&](JobContext& j) -> Co<absl::Status> {
+                           for (int i = 0; i < 3; ++i) {
+                             if (absl::Status s = co_await j.PausePoint(); !s.ok()) co_return s;
+                             absl::StatusOr<Admission> in = j.Admit(disk);
+                             if (!in.ok()) co_return in.status();
+                             traffic.Begin();
+                             co_await NextTurn();
+                             traffic.End();
+                             in->End();
+                             if (absl::Status s = co_await j.Sleep(microseconds(i)); !s.ok()) co_return s;
+                           }
+                           co_return absl::OkStatus();
+                         }});
+    };
+    const bool during = choices.OneIn(2);  // a drain
+    if (!during) create();
     Thread other([&] {
+      if (during) create();
       RequireOk(StartJob(*job), "start");
-      if (pauses && world.Pause(job).ok()) RequireOk(world.Resume(job), "resume");
+      if (pauses && world.Pause(job).ok()) (void)world.Resume(job);
       if (cancels) (void)world.Cancel(job);
     });
     Mutex holders;
@@ -201,8 +210,8 @@ void ADrainParksTheJobsOfAResource(Choices& choices) {
     Thread second([&] { drain(1); });
     drain(2);
     second.join();
-    const JobOutcome outcome = world.AwaitEnd(job);
     other.join();
+    const JobOutcome outcome = world.AwaitEnd(job);
     Require(outcome.succeeded() || cancels, "the job succeeds");
     Require(disk.in_flight() == 0, "all requests have ended");
   }
