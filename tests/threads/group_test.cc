@@ -132,7 +132,8 @@ TEST(Group, TwoFinalizeOneGroup) { RunScenario(&TwoFinalizeOneGroup); }
 void AMemberIsGivenUp(Choices& choices) {
   World world(choices);
   JobTxnBuilder group(world.core());
-  const JobRef a = world.Create({.id = "a", .group = &group}, {.run = [](JobContext& j) { return Steps(j, 1); }});
+  const JobRef a = world.Create({.id = "a", .context = &world.io(), .group = &group},
+                                {.run = [](JobContext& j) { return Steps(j, 1); }});
   const bool cancels = choices.OneIn(3);
   bool given_up = false;
   {

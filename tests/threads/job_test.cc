@@ -99,12 +99,12 @@ void NoWakeUpIsLost(Choices& choices) {
       Enter(*job);
       if (pauses && world.Pause(job).ok()) (void)world.Resume(job);
     }
-    Enter(*job);
   };
   Thread other(wake);
   wake();
   other.join();
   Require(world.AwaitEnd(job).succeeded(), "the job succeeds");
+  Enter(*job);
 }
 TEST(Job, NoWakeUpIsLost) { RunScenario(&NoWakeUpIsLost, 2000); }
 

@@ -171,7 +171,9 @@ void AnItemPostedToALoopThatStopsIsRunOrDropped(Choices& choices) {
   poster.join();
   for (const Item& item : items) Require(item.ended.load() == 1, "an item is run or dropped, once");
 }
-TEST(Loop, AnItemPostedToALoopThatStopsIsRunOrDropped) { RunScenario(&AnItemPostedToALoopThatStopsIsRunOrDropped); }
+TEST(Loop, AnItemPostedToALoopThatStopsIsRunOrDropped) {
+  RunScenario(&AnItemPostedToALoopThatStopsIsRunOrDropped, 5000);
+}
 
 // a home thread, a plain thread and coroutines wait for what an I/O thread
 // and a raw thread change, each with a wait of its own.
@@ -252,6 +254,7 @@ void ADeadlineTellsTheTruth(Choices& choices) {
     changed.store(true);
     changed_in_time = loop.threads.clock().Now() < deadline;
     main->wait_domain().Kick();
+    for (uint32_t i = choices.Below(40); i > 0; --i) SpinPoint();
   });
   bool seen = false;
   const absl::Status status = AioWaitWhileUnlocked(
@@ -265,7 +268,7 @@ void ADeadlineTellsTheTruth(Choices& choices) {
     Require(!changed_in_time, "what has changed before the deadline has changed in time");
   }
 }
-TEST(Wait, ADeadlineTellsTheTruth) { RunScenario(&ADeadlineTellsTheTruth); }
+TEST(Wait, ADeadlineTellsTheTruth) { RunScenario(&ADeadlineTellsTheTruth, 3000); }
 
 // requests of two loops to a thread pool, which is destroyed as soon as all have been completed.
 void AThreadPoolMayEndAfterItsLastCompletion(Choices& choices) {
