@@ -124,7 +124,7 @@ bool ControlledThreads::Scheduler::MoveClock() {
     if (thread->state == Thread::State::kBlocked) next = std::min(next, thread->deadline);
   }
   if (next == kNoDeadline) return false;
-  if (next > clock_.Now()) clock_.MoveTo(next);
+  if (next > clock_.Get()) clock_.MoveTo(next);
   WakeDue(next);
   return true;
 }
@@ -195,8 +195,8 @@ void ControlledThreads::Scheduler::Spin() {
   Note(self, "spin");
   self.priority = --lowest_priority_;
   // Who spins waits for another thread, or for time to pass.
-  clock_.MoveTo(clock_.Now() + kSpinTime);
-  WakeDue(clock_.Now());
+  clock_.MoveTo(clock_.Get() + kSpinTime);
+  WakeDue(clock_.Get());
   SwitchTo(self, *Pick(self, /*may_stay=*/false));
 }
 
@@ -265,6 +265,11 @@ namespace internal {
 using Scheduler = testing::ControlledThreads::Scheduler;
 
 ControlledThread* ThisControlledThread() { return this_thread; }
+
+TimePoint VirtualClock::Now() {
+  SwitchPoint("clock");
+  return Get();
+}
 
 void SwitchPoint(const char* what) {
   if (this_thread == nullptr) return;
@@ -349,6 +354,12 @@ void DrainStores() {
   if (this_thread == nullptr || this_thread->store_target == nullptr) return;
   // Visible to ThreadSanitizer: it is the store of the code under test.
   this_thread->store_apply(std::exchange(this_thread->store_target, nullptr), this_thread->store_bits);
+}
+
+void FlushStores() {
+  if (this_thread == nullptr || this_thread->store_target == nullptr) return;
+  SwitchPoint("delayed store");
+  DrainStores();
 }
 
 void DropStore(const void* target) {

@@ -143,7 +143,7 @@ class World {
   Choices& choices() { return choices_; }
   ControlledThreads& threads() { return threads_; }
   JobCore& core() { return *core_; }
-  AioContext& main() { return core_->main_context(); }
+  AioContext& main() { return *main_; }
   AioContext& io(size_t n = 0) { return io_threads_.at(n)->context(); }
   std::unique_ptr<IOThread> NewIOThread(std::string name);
   // Ends the core now, while other threads go on.
@@ -176,6 +176,7 @@ class World {
   void Kick() { main().wait_domain().Kick(); }
 
  private:
+  Ledger* FindLedger(std::string_view id);  // the latest of this name
   void CheckEvents();
   void CheckLedgers();
 
@@ -183,6 +184,8 @@ class World {
   ControlledThreads threads_;
   std::mutex ledgers_mutex_;  // not a point for the scheduler
   std::deque<Ledger> ledgers_;
+  // Outlives the core: an I/O thread may still be kicking it.
+  const std::shared_ptr<AioContext> main_;
   std::vector<std::unique_ptr<IOThread>> io_threads_;
   std::unique_ptr<JobCore> core_;
 };
