@@ -110,7 +110,7 @@ class Thread {
     thread_ = std::thread(
         [control = control_](auto run, auto... values) {
           BeginThread(control);
-          std::invoke(std::move(run), std::move(values)...);
+          Run(std::move(run), std::move(values)...);
           EndThread(control);
         },
         std::forward<F>(function), std::forward<Args>(args)...);
@@ -126,6 +126,12 @@ class Thread {
   }
 
  private:
+  // By value: what the arguments hold is let go of while the thread is still controlled.
+  template <typename F, typename... Args>
+  static void Run(F function, Args... args) {
+    std::invoke(std::move(function), std::move(args)...);
+  }
+
   std::thread thread_;
   ControlledThread* control_ = nullptr;
 };
@@ -139,6 +145,7 @@ class Atomic {
  public:
   constexpr Atomic() noexcept = default;
   constexpr Atomic(T value) noexcept : value_(value) {}  // NOLINT(google-explicit-constructor): as std::atomic
+  ~Atomic() { DropStore(this); }
   Atomic(const Atomic&) = delete;
   Atomic& operator=(const Atomic&) = delete;
 

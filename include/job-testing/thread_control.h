@@ -42,6 +42,8 @@ void JoinThread(ControlledThread* thread);
 bool BufferStore(void* target, uint64_t bits, void (*apply)(void* target, uint64_t bits));
 // Performs what waits.
 void DrainStores();
+// `target` is going away: nobody else will see what waits for it.
+void DropStore(const void* target);
 // What this thread has stored in `target` and others do not see yet.
 bool ReadOwnStore(const void* target, uint64_t& bits);
 

@@ -81,6 +81,9 @@ JobCore::~JobCore() {
     internal::Die(
         absl::StrCat("a JobCore was destroyed where it cannot wait for its jobs: ", report.status().message()));
   }
+  // Twice: on the way to its first barrier a context may have posted to one that had passed its own (a verb that was
+  // following a job that moved).
+  PassThroughContexts();
   PassThroughContexts();
   size_t observers;
   {

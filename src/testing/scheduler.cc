@@ -19,6 +19,9 @@
 #include "job-testing/thread_control.h"
 #include "testing/tsan.h"
 
+// Of the sanitizers' run-time library; null without one.
+extern "C" void __sanitizer_set_death_callback(void (*callback)()) __attribute__((weak));
+
 namespace jobcore::inline JOBCORE_ABI {
 namespace {
 
@@ -30,6 +33,8 @@ using testing::ControlledThreads;
 constexpr uint64_t kMostInARow = 2000;
 // With early deadlines: one decision in so many.
 constexpr uint32_t kEarlyDeadline = 128;
+// What one round of a spin loop takes.
+constexpr Nanoseconds kSpinTime{500};
 
 constinit thread_local ControlledThread* this_thread = nullptr;
 
@@ -57,18 +62,35 @@ ControlledThreads::Scheduler::Scheduler(Choices& choices, const Options& options
     : choices_(choices),
       options_(options),
       switch_rate_(uint32_t{2} << (2 * choices.Below(4))),
-      early_deadlines_(choices.OneIn(4)) {
+      early_deadlines_(choices.OneIn(4)),
+      store_buffers_(options.store_buffers && !internal::kUnderTsan) {
   if (options_.strategy == Strategy::kPct) {
     for (int i = 0; i < options_.priority_changes; ++i) changes_.push_back(choices_.Below(options_.expected_steps));
   }
   Scheduler* none = nullptr;
   if (!current.compare_exchange_strong(none, this)) internal::Die("ControlledThreads: there is one already");
   this_thread = New();
-  previous_abort_handler_ = std::signal(SIGABRT, [](int) {
-    std::signal(SIGABRT, SIG_DFL);
-    const internal::HiddenFromTsan hidden;
-    if (const Scheduler* scheduler = Current()) scheduler->Print();
-  });
+  PrintAtDeath();
+}
+
+// Whatever ends the process tells the schedule: an abort, a crash, a sanitizer's report (which handles crashes itself).
+void ControlledThreads::Scheduler::PrintAtDeath() {
+  const auto on_signal = [](int signal) {
+    std::signal(signal, SIG_DFL);
+    PrintCurrent();
+    std::raise(signal);
+  };
+  previous_abort_handler_ = std::signal(SIGABRT, on_signal);
+  if (__sanitizer_set_death_callback != nullptr) {
+    __sanitizer_set_death_callback(&PrintCurrent);
+  } else {
+    std::signal(SIGSEGV, on_signal);
+  }
+}
+
+void ControlledThreads::Scheduler::PrintCurrent() {
+  const internal::HiddenFromTsan hidden;
+  if (Scheduler* const scheduler = current.exchange(nullptr)) scheduler->Print();  // once
 }
 
 ControlledThreads::Scheduler::~Scheduler() {
@@ -77,6 +99,7 @@ ControlledThreads::Scheduler::~Scheduler() {
   }
   internal::DrainStores();
   std::signal(SIGABRT, previous_abort_handler_);
+  if (__sanitizer_set_death_callback == nullptr) std::signal(SIGSEGV, SIG_DFL);
   this_thread = nullptr;
   current.store(nullptr);
 }
@@ -104,12 +127,16 @@ bool ControlledThreads::Scheduler::MoveClock() {
   }
   if (next == kNoDeadline) return false;
   if (next > clock_.Now()) clock_.MoveTo(next);
+  WakeDue(next);
+  return true;
+}
+
+void ControlledThreads::Scheduler::WakeDue(TimePoint now) {
   for (const auto& thread : threads_) {
-    if (thread->state != Thread::State::kBlocked || thread->deadline > next) continue;
+    if (thread->state != Thread::State::kBlocked || thread->deadline > now) continue;
     thread->state = Thread::State::kRunnable;
     thread->timed_out = true;
   }
-  return true;
 }
 
 ControlledThread* ControlledThreads::Scheduler::Pick(Thread& self, bool may_stay) {
@@ -124,11 +151,12 @@ ControlledThread* ControlledThreads::Scheduler::Pick(Thread& self, bool may_stay
 
 ControlledThread* ControlledThreads::Scheduler::PickRandom(Thread& self, const std::vector<Thread*>& runnable,
                                                            bool may_stay) {
+  if (runnable.size() == 1) return runnable.front();
   may_stay = may_stay && self.state == Thread::State::kRunnable;
   if (may_stay && steps_in_a_row_ < kMostInARow && !choices_.OneIn(switch_rate_)) return &self;
   std::vector<Thread*> others = runnable;
-  if (others.size() > 1) std::erase(others, &self);
-  return others[choices_.Below(static_cast<uint32_t>(others.size()))];
+  std::erase(others, &self);
+  return choices_.Pick(others);
 }
 
 ControlledThread* ControlledThreads::Scheduler::PickByPriority(Thread& self, const std::vector<Thread*>& runnable) {
@@ -172,6 +200,9 @@ void ControlledThreads::Scheduler::Spin() {
   Thread& self = *this_thread;
   Note(self, "spin");
   self.priority = --lowest_priority_;
+  // Who spins waits for another thread, or for time to pass.
+  clock_.MoveTo(clock_.Now() + kSpinTime);
+  WakeDue(clock_.Now());
   SwitchTo(self, *Pick(self, /*may_stay=*/false));
 }
 
@@ -210,7 +241,7 @@ void ControlledThreads::Scheduler::End() {
 
 bool ControlledThreads::Scheduler::KeepsStore() { return choices_.OneIn(2); }
 
-bool ControlledThreads::Scheduler::DelaysStore() { return options_.store_buffers && choices_.OneIn(2); }
+bool ControlledThreads::Scheduler::DelaysStore() { return store_buffers_ && choices_.OneIn(2); }
 
 void ControlledThreads::Scheduler::Print() const {
   std::fprintf(stderr, "controlled threads after %" PRIu64 " steps:\n", steps_);
@@ -219,8 +250,10 @@ void ControlledThreads::Scheduler::Print() const {
     std::fprintf(stderr, "  thread %d: %s, at: %s\n", thread->number, kStates[static_cast<int>(thread->state)],
                  thread->at);
   }
-  std::fprintf(stderr, "the last steps, a column per thread:\n");
-  for (uint64_t i = steps_ > passed_.size() ? steps_ - passed_.size() : 0; i < steps_; ++i) {
+  const char* const wanted = std::getenv("JOBCORE_STEPS");
+  const uint64_t most = std::min<uint64_t>(wanted == nullptr ? 64 : std::strtoull(wanted, nullptr, 10), passed_.size());
+  std::fprintf(stderr, "the last steps, a column per thread (JOBCORE_STEPS=n shows n of them):\n");
+  for (uint64_t i = steps_ > most ? steps_ - most : 0; i < steps_; ++i) {
     const Passed& passed = passed_[i % passed_.size()];
     std::fprintf(stderr, "  %*s%d %s\n", passed.thread * 12, "", passed.thread, passed.point);
   }
@@ -322,6 +355,10 @@ void DrainStores() {
   if (this_thread == nullptr || this_thread->store_target == nullptr) return;
   // Visible to ThreadSanitizer: it is the store of the code under test.
   this_thread->store_apply(std::exchange(this_thread->store_target, nullptr), this_thread->store_bits);
+}
+
+void DropStore(const void* target) {
+  if (this_thread != nullptr && this_thread->store_target == target) this_thread->store_target = nullptr;
 }
 
 bool ReadOwnStore(const void* target, uint64_t& bits) {

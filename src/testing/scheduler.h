@@ -83,7 +83,10 @@ class ControlledThreads::Scheduler {
   };
 
   std::vector<Thread*> Runnable() const;
+  void PrintAtDeath();
+  static void PrintCurrent();
   bool MoveClock();  // to the next deadline; false: nobody has one
+  void WakeDue(TimePoint now);
   Thread* Pick(Thread& self, bool may_stay);
   Thread* PickRandom(Thread& self, const std::vector<Thread*>& runnable, bool may_stay);
   Thread* PickByPriority(Thread& self, const std::vector<Thread*>& runnable);
@@ -98,11 +101,12 @@ class ControlledThreads::Scheduler {
   std::vector<std::unique_ptr<Thread>> threads_;
   const uint32_t switch_rate_;  // kRandom: one point in so many
   const bool early_deadlines_;
+  const bool store_buffers_;
   std::vector<uint64_t> changes_;  // kPct: at which steps
   int64_t lowest_priority_ = 0;
   uint64_t steps_ = 0;
   uint64_t steps_in_a_row_ = 0;
-  std::array<Passed, 64> passed_{};  // the last ones, a ring
+  std::array<Passed, 4096> passed_{};  // the last ones, a ring
   void (*previous_abort_handler_)(int) = nullptr;
 };
 

@@ -26,6 +26,13 @@ void AnnotateIgnoreSyncEnd(const char* file, int line);
 
 namespace jobcore::inline JOBCORE_ABI::internal {
 
+// A delayed store would release all that its thread has done meanwhile, and so hide races from ThreadSanitizer.
+#ifdef JOBCORE_TSAN
+inline constexpr bool kUnderTsan = true;
+#else
+inline constexpr bool kUnderTsan = false;
+#endif
+
 // ThreadSanitizer does not see what the test's own machinery does in this scope: neither its accesses, which are
 // serialised by the switching, nor that the switching orders anything.
 class HiddenFromTsan {
