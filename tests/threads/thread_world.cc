@@ -12,7 +12,6 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "job-common/aio_wait.h"
 #include "job-common/job_event.h"
 #include "job-monitor/job_wait.h"
@@ -180,12 +179,13 @@ void World::CheckEvents() {
     }
   }
   for (const auto& [number, event] : last) {
-    const Ledger& l = ledger(event.job_id);
-    if (l.abandoned) continue;
+    const Ledger* const l = FindLedger(event.job_id);  // null: of another kind of driver
+    if (l != nullptr && l->abandoned) continue;
     Require(event.status == JobStatus::kNull || event.status == JobStatus::kConcluded, "a job comes to an end");
     Require(event.outcome.has_value(), "a job that has ended has an outcome");
-    Require(l.commits == 1 || !event.outcome->succeeded(), "who has succeeded has committed");
-    Require(l.commits == 0 || event.outcome->kind != JobOutcome::Kind::kCancelled,
+    if (l == nullptr) continue;
+    Require(l->commits == 1 || !event.outcome->succeeded(), "who has succeeded has committed");
+    Require(l->commits == 0 || event.outcome->kind != JobOutcome::Kind::kCancelled,
             "who has committed is not cancelled");
   }
 }
@@ -200,10 +200,15 @@ void World::CheckLedgers() {
   }
 }
 
-Ledger& World::ledger(std::string_view id) {
+Ledger* World::FindLedger(std::string_view id) {
   const std::scoped_lock lock(ledgers_mutex_);
   const auto found = std::find_if(ledgers_.rbegin(), ledgers_.rend(), [&](const Ledger& l) { return l.id == id; });
-  if (found == ledgers_.rend()) Violated(absl::StrCat("no job '", std::string(id), "'"));
+  return found == ledgers_.rend() ? nullptr : &*found;
+}
+
+Ledger& World::ledger(std::string_view id) {
+  Ledger* const found = FindLedger(id);
+  Require(found != nullptr, "the scenario asks for a job that there was");
   return *found;
 }
 

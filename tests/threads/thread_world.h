@@ -176,6 +176,7 @@ class World {
   void Kick() { main().wait_domain().Kick(); }
 
  private:
+  Ledger* FindLedger(std::string_view id);  // the latest of this name
   void CheckEvents();
   void CheckLedgers();
 
