@@ -11,7 +11,7 @@
 # names in `find` come first, each layer as a whole after that.
 set -euo pipefail
 
-readonly SILENCE=${SILENCE:-10}
+readonly SILENCE=${SILENCE:-15}
 readonly LAYERS=(threads sim instrumented unit)
 declare -rA BUDGET=([threads]=40 [sim]=40 [instrumented]=20 [unit]=60)  # seconds for a layer
 list=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/mutants.txt
@@ -50,6 +50,7 @@ try() {
       *', number '*' of this campaign: '*)
         schedules=${line#*, number } schedules=${schedules%% of*}
         how=${line#*of this campaign: } ;;
+      'violated: '*) how=$line ;;
       *'runtime error: '*) how=${line#*runtime error: } ;;
     esac
   done
