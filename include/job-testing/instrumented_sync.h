@@ -40,7 +40,7 @@ class Mutex {
     return mutex_.try_lock();
   }
   void unlock() {
-    DrainStores();
+    FlushStores();
     mutex_.unlock();
     // From here on *this may be gone.
     UnblockAll(this);
@@ -91,7 +91,7 @@ class CondVar {
       return in_time;
     }
     // No other thread goes on between the unlock and the block.
-    DrainStores();
+    FlushStores();
     mutex.mutex_.unlock();
     UnblockAll(&mutex);
     const bool in_time = Block(this, "condition variable", deadline);

@@ -42,6 +42,8 @@ void JoinThread(ControlledThread* thread);
 bool BufferStore(void* target, uint64_t bits, void (*apply)(void* target, uint64_t bits));
 // Performs what waits.
 void DrainStores();
+// The same, where there is no point before: others may go on first, and not see what waits.
+void FlushStores();
 // `target` is going away: nobody else will see what waits for it.
 void DropStore(const void* target);
 // What this thread has stored in `target` and others do not see yet.

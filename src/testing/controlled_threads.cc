@@ -22,10 +22,11 @@ class ControlledPoller final : public Poller {
   void Remove(int) override {}
 
   void Wait(Nanoseconds timeout, std::vector<Ready>&) override {
+    const Nanoseconds wait = timeout.count() > 1 && internal::FaultPoint("early_timer") ? timeout / 2 : timeout;
+    const TimePoint deadline = wait.count() < 0 ? kNoDeadline : SaturatingAdd(clock_.Now(), wait);
     internal::SwitchPoint("poll");
     if (woken_.exchange(false) || timeout.count() == 0) return;
-    const Nanoseconds wait = timeout.count() > 1 && internal::FaultPoint("early_timer") ? timeout / 2 : timeout;
-    internal::Block(this, "loop", wait.count() < 0 ? kNoDeadline : SaturatingAdd(clock_.Now(), wait));
+    internal::Block(this, "loop", deadline);
     woken_.exchange(false);
   }
 

@@ -38,13 +38,13 @@ constexpr Nanoseconds kSpinTime{500};
 
 constinit thread_local ControlledThread* this_thread = nullptr;
 
-// By hand, because ThreadSanitizer must not see that one thread waits for the other.
+// By hand, because ThreadSanitizer must not see that one thread waits for the other. What is handed on with `go` is all
+// that the other thread has done; ThreadSanitizer does not look at the order in a scope that is hidden from it.
 void AwaitGo(ControlledThread& self) {
-  while (self.go.load(std::memory_order_relaxed) == 0) {
+  while (self.go.load(std::memory_order_acquire) == 0) {
     syscall(SYS_futex, &self.go, FUTEX_WAIT_PRIVATE, 0, nullptr, nullptr, 0);
   }
   self.go.store(0, std::memory_order_relaxed);
-  std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
 }  // namespace
@@ -126,7 +126,7 @@ bool ControlledThreads::Scheduler::MoveClock() {
     if (thread->state == Thread::State::kBlocked) next = std::min(next, thread->deadline);
   }
   if (next == kNoDeadline) return false;
-  if (next > clock_.Now()) clock_.MoveTo(next);
+  if (next > clock_.Get()) clock_.MoveTo(next);
   WakeDue(next);
   return true;
 }
@@ -176,10 +176,7 @@ void ControlledThreads::Scheduler::Note(Thread& self, const char* what) {
 
 void ControlledThreads::Scheduler::HandOn(Thread& next) {
   steps_in_a_row_ = 0;
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  // Between processors, too: what is handed on is all that this thread has done.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  next.go.store(1, std::memory_order_relaxed);
+  next.go.store(1, std::memory_order_release);
   syscall(SYS_futex, &next.go, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
 }
 
@@ -187,7 +184,6 @@ void ControlledThreads::Scheduler::SwitchTo(Thread& self, Thread& next) {
   if (&next == &self) return;
   HandOn(next);
   AwaitGo(self);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
 void ControlledThreads::Scheduler::Point(const char* what) {
@@ -201,8 +197,8 @@ void ControlledThreads::Scheduler::Spin() {
   Note(self, "spin");
   self.priority = --lowest_priority_;
   // Who spins waits for another thread, or for time to pass.
-  clock_.MoveTo(clock_.Now() + kSpinTime);
-  WakeDue(clock_.Now());
+  clock_.MoveTo(clock_.Get() + kSpinTime);
+  WakeDue(clock_.Get());
   SwitchTo(self, *Pick(self, /*may_stay=*/false));
 }
 
@@ -271,6 +267,11 @@ namespace internal {
 using Scheduler = testing::ControlledThreads::Scheduler;
 
 ControlledThread* ThisControlledThread() { return this_thread; }
+
+TimePoint VirtualClock::Now() {
+  SwitchPoint("clock");
+  return Get();
+}
 
 void SwitchPoint(const char* what) {
   if (this_thread == nullptr) return;
@@ -355,6 +356,12 @@ void DrainStores() {
   if (this_thread == nullptr || this_thread->store_target == nullptr) return;
   // Visible to ThreadSanitizer: it is the store of the code under test.
   this_thread->store_apply(std::exchange(this_thread->store_target, nullptr), this_thread->store_bits);
+}
+
+void FlushStores() {
+  if (this_thread == nullptr || this_thread->store_target == nullptr) return;
+  SwitchPoint("delayed store");
+  DrainStores();
 }
 
 void DropStore(const void* target) {

@@ -40,7 +40,9 @@ struct ControlledThread {
 
 class VirtualClock final : public Clock {
  public:
-  TimePoint Now() override { return TimePoint(Nanoseconds(now_.load(std::memory_order_relaxed))); }
+  // A point: time may pass between two looks at the clock.
+  TimePoint Now() override;
+  TimePoint Get() const { return TimePoint(Nanoseconds(now_.load(std::memory_order_relaxed))); }
   void MoveTo(TimePoint now) { now_.store(now.time_since_epoch().count(), std::memory_order_relaxed); }
 
  private:

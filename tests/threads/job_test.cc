@@ -23,7 +23,7 @@ void PausesAndResumesByTwo(Choices& choices) {
   World world(choices);
   Atomic<bool> finish{false};
   Atomic<int> steps{0};
-  const int kind = static_cast<int>(choices.Below(4));
+  const int kind = static_cast<int>(choices.Below(5));
   const JobRef job = world.Start({.id = "a", .context = &world.io()}, {.run = [&](JobContext& j) -> Co<absl::Status> {
                                    while (!finish.load()) {
                                      steps.fetch_add(1);
@@ -35,6 +35,9 @@ void PausesAndResumesByTwo(Choices& choices) {
                                      } else if (kind == 2) {
                                        status = co_await j.Sleep(Nanoseconds(0));
                                        if (status.ok()) status = co_await j.PausePoint();
+                                     } else if (kind == 3) {
+                                       status = co_await j.PausePoint();
+                                       co_await NextTurn();
                                      } else {
                                        status = co_await j.Throttle(1);
                                        if (status.ok()) status = co_await j.Sleep(Nanoseconds(0));
@@ -51,6 +54,15 @@ void PausesAndResumesByTwo(Choices& choices) {
       const int before = steps.load();
       Enter(*job);
       Require(IsPaused(world.StatusOf(job)) && steps.load() == before, "a parked job stays parked");
+      if (choices.OneIn(2)) {
+        {
+          JobLock lock(world.core());
+          RequireOk(monitor::Resume(*job, reason), "resume");
+          RequireOk(monitor::Pause(*job, reason), "pause");
+        }
+        world.Await([&] { return IsPaused(world.StatusOf(job)); });
+        Require(steps.load() == before, "a job that is paused again before it runs parks again");
+      }
       RequireOk(world.Resume(job, reason), "resume");
     }
   };
@@ -69,6 +81,7 @@ void NoWakeUpIsLost(Choices& choices) {
   World world(choices);
   Atomic<int> work{0};
   const bool sleeps = choices.OneIn(2);
+  const bool pauses = choices.OneIn(2);
   const JobRef job = world.Start({.id = "a", .context = &world.io()}, {.run = [&](JobContext& j) -> Co<absl::Status> {
                                    int inside = 0;
                                    while (work.load() < 4) {
@@ -84,6 +97,7 @@ void NoWakeUpIsLost(Choices& choices) {
     for (int i = 0; i < 2; ++i) {
       work.fetch_add(1);
       Enter(*job);
+      if (pauses && world.Pause(job).ok()) (void)world.Resume(job);
     }
     Enter(*job);
   };
@@ -299,6 +313,46 @@ void EachRequestIsAnsweredOnce(Choices& choices) {
 TEST(Job, EachRequestIsAnsweredOnce) {
   RunScenario([](Choices& choices) { EachRequestIsAnsweredOnce(choices); });
 }
+
+// a change and a move of a job that is parked, or yields: the hook is called at home (the driver looks),
+// the move waits for its end, and both take place, although nothing else ever happens to the job.
+void AMoveMeetsAChange(Choices& choices) {
+  World world(choices, {.io_threads = 2});
+  Atomic<bool> finish{false};
+  Atomic<bool> entered{false};
+  Answers changes;
+  Answers moves;
+  const JobRef job = world.Create({.id = "a", .context = &world.io(0)}, {.run =
+                                                                             [&](JobContext& j) {
+                                                                               entered.store(true);
+                                                                               world.Kick();
+                                                                               return YieldUntil(j, finish);
+                                                                             },
+                                                                         .change = [](JobContext&) -> Co<absl::Status> {
+                                                                           co_await NextTurn();
+                                                                           co_await NextTurn();
+                                                                           co_return absl::OkStatus();
+                                                                         }});
+  // Asked for before Run begins; a job that is paused before its Run is asked nothing until it goes on.
+  const bool early = choices.OneIn(4);
+  const bool pauses = choices.OneIn(2);
+  if (early) RequireOk(world.Change(job, changes.Make(world)), "change");
+  RequireOk(StartJob(*job), "start");
+  world.Await([&] { return entered.load(); });
+  if (pauses) RequireOk(world.Pause(job), "pause");
+  if (choices.OneIn(2) && pauses) world.AwaitStatus(job, JobStatus::kPaused);
+  Thread other([&] { RequireOk(world.Move(job, world.io(1), moves.Make(world)), "move"); });
+  if (!early) RequireOk(world.Change(job, changes.Make(world)), "change");
+  other.join();
+  world.Await([&] { return changes.count == 1 && moves.count == 1; });
+  Require(changes.ok == 1 && moves.ok == 1, "what is accepted takes place");
+  Require(&job->context() == &world.io(1), "a job is where it was moved to");
+  finish.store(true);
+  (void)world.Resume(job);
+  Enter(*job);
+  Require(world.AwaitEnd(job).succeeded(), "the job succeeds");
+}
+TEST(Job, AMoveMeetsAChange) { RunScenario(&AMoveMeetsAChange, 2000); }
 
 // changes of speed against a job that waits for its limit, one that is about to, and a pause.
 void ANewSpeedReachesAJobThatWaits(Choices& choices) {
