@@ -75,6 +75,8 @@ class JobEventRing {
   // The slot for the next event, numbered, a kStatus one; job, status, outcome and time are the caller's to
   // overwrite (the strings keep their memory), the rest is reset.
   JobEvent& Append();
+  // The next Append, and giving its event a job_id of that size, will not allocate.
+  void Reserve(size_t job_id_size);
   // At most `max` events from `cursor` on, which advances past them.
   EventPage Read(EventCursor& cursor, size_t max) const;
   uint64_t last_sequence() const { return last_; }
@@ -82,7 +84,7 @@ class JobEventRing {
  private:
   size_t capacity_;
   uint64_t last_ = 0;
-  std::vector<JobEvent> slots_;  // event n in slot (n - 1) % capacity; grows to capacity
+  std::vector<JobEvent> slots_;  // event n in slot (n - 1) % capacity; grows to capacity; the last may be reserved
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI

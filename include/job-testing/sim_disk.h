@@ -2,7 +2,8 @@
 //
 // SimDisk: files in memory behind an IoEngine. Requests take a while, and complete in an order that is chosen; they
 // fail where faults are on (probes.h): "disk.eio", "disk.enospc", "disk.early_end" (as at the end of the file),
-// "disk.no_copy_range". A read or write that fails may have been done in part. Instrumented build only.
+// "disk.no_copy_range". A descriptor that it has not made itself is one of the process: what is done with it is done to
+// that file, so that drivers that open files can be run. (Nothing is synced there.) Instrumented build only.
 //
 // In a Simulation it is a device; elsewhere somebody calls Run, as long as NextDue says that there is something.
 
@@ -13,6 +14,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "job-common/clock.h"
@@ -45,7 +47,8 @@ class SimDisk final : public IoEngine, public SimDevice {
     TimePoint due;
   };
   IoResult Perform(const IoRequest& request);
-  IoResult Transfer(const IoRequest& request, std::vector<std::byte>& file);
+  size_t ReadAt(int fd, uint64_t offset, std::span<std::byte> buffer) const;
+  int WriteAt(int fd, uint64_t offset, std::span<const std::byte> buffer);  // an errno, or 0
 
   Choices& choices_;
   Clock& clock_;

@@ -10,6 +10,7 @@
 #include "aio/callback_scope.h"
 #include "aio/check.h"
 #include "aio/cpu_relax.h"
+#include "aio/probe.h"
 #include "job-common/job_mutex.h"
 #include "job-common/sched_point.h"
 #include "job-common/sync.h"
@@ -335,6 +336,7 @@ struct BottomHalf::Node final : WorkItem {
     // Before the callback, so that what is scheduled from now on runs again.
     const unsigned before = node.bits.fetch_and(~(kQueued | kScheduled));
     if ((before & kDeleted) != 0) {
+      internal::Reached("bottom_half.destroyed_in_queue");
       delete &node;
     } else if ((before & kScheduled) != 0 && reason == Reason::kRun) {
       node.running = true;

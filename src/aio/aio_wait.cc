@@ -16,6 +16,7 @@
 #include "aio/callback_scope.h"
 #include "aio/check.h"
 #include "aio/coroutine_internal.h"
+#include "aio/probe.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 namespace {
@@ -213,6 +214,7 @@ class CoWaiter final : public WaitDomain::Waiter, private WorkItem {
     // Before the condition is read: a kick from now on posts again.
     self.posted_.exchange(false);
     if (self.abandoned_) {
+      internal::Reached("wait.over_before_its_kick");
       delete &self;
     } else if (reason == Reason::kRun) {
       self.Resume();

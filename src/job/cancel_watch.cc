@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "aio/probe.h"
 #include "job-common/job_core.h"
 #include "job/job_ops.h"
 
@@ -96,6 +97,7 @@ bool JobOps::IsWatched(JobCore& core, uint64_t job) {
 }
 
 void JobOps::ReportUnresponsive(JobCore& core, uint64_t number, const std::vector<ListedWait>& waits) {
+  internal::Reached("watch.unresponsive");
   Job& job = *core.jobs_.find(number)->second;
   JobEvent& event = AppendEvent(job, Now(job.core_));
   event.kind = JobEvent::Kind::kUnresponsive;

@@ -2,11 +2,13 @@
 //
 // How a job comes into being, and gets going.
 
+#include <new>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "aio/probe.h"
 #include "job-driver/job_driver.h"
 #include "job/job_ops.h"
 #include "job/resource_ops.h"
@@ -69,13 +71,12 @@ absl::StatusOr<JobRef> JobOps::Create(JobCore& core, const JobSpec& spec, std::u
                                            [](Job* j) { delete j; });
   {
     JobLock lock(core);
-    if (absl::Status status = Register(*job); !status.ok()) return status;
-    ApplySpeed(*job, static_cast<uint64_t>(spec.speed));
+    if (absl::Status status = Register(*job, static_cast<uint64_t>(spec.speed)); !status.ok()) return status;
     return JobRef(*job.release());
   }
 }
 
-absl::Status JobOps::Register(Job& job) {
+absl::Status JobOps::Register(Job& job, uint64_t speed) {
   JobCore& core = job.core_;
   JobTxn& txn = *job.txn_;
   if (core.closing_) {
@@ -98,18 +99,61 @@ absl::Status JobOps::Register(Job& job) {
     return absl::FailedPreconditionError(absl::StrCat("Job '", job.id_, "' cannot be created: its I/O thread '",
                                                       job.context().name(), "' has been stopped"));
   }
+  try {
+    Link(job, speed);
+  } catch (...) {
+    Unlink(job);
+    job.context().RemoveUser();
+    throw;
+  }
+  // From here on nothing allocates, so nothing fails.
   AddRef(job);  // the registry's
-  auto& registry = job.internal() ? core.internal_jobs_ : core.jobs_;
-  registry.emplace_hint(registry.end(), job.number_, &job);
-  if (!job.internal()) core.by_id_.emplace(Absl(job.id_), &job);
   ++core.open_jobs_;
-  AddMember(txn, job);
+  ++txn.unfinished_;
   if (txn.number() == job.number_) txn.phase_ = JobTxn::Phase::kSealed;  // a group of its own
-  NoteContext(core, job.homes_.front());
   SetStatus(job, JobStatus::kCreated);
   ResourceOps::AddUser(job);
-  ResourceOps::Attach(job);
   return absl::OkStatus();
+}
+
+namespace {
+
+// What comes next allocates. For tests, which cannot make a container fail.
+void MayRunOutOfMemory() {
+  if (internal::FaultPoint("create.no_memory")) throw std::bad_alloc();
+}
+
+}  // namespace
+
+void JobOps::Link(Job& job, uint64_t speed) {
+  JobCore& core = job.core_;
+  MayRunOutOfMemory();
+  auto& registry = job.internal() ? core.internal_jobs_ : core.jobs_;
+  registry.emplace_hint(registry.end(), job.number_, &job);
+  MayRunOutOfMemory();
+  if (!job.internal()) core.by_id_.emplace(Absl(job.id_), &job);
+  MayRunOutOfMemory();
+  job.txn_->members_.push_back(&job);
+  MayRunOutOfMemory();
+  NoteContext(core, job.homes_.front());
+  ApplySpeed(job, speed);
+  MayRunOutOfMemory();
+  ResourceOps::Attach(job);
+  MayRunOutOfMemory();
+  if (!job.internal()) {  // for the event, and those whom it wakes
+    core.events_.Reserve(job.id_.size());
+    core.deferred_.reserve(core.deferred_.size() + core.observers_.size());
+  }
+}
+
+void JobOps::Unlink(Job& job) {
+  JobCore& core = job.core_;
+  ResourceOps::Detach(job);
+  RemoveMember(*job.txn_, job);
+  if (const auto found = core.by_id_.find(Absl(job.id_)); found != core.by_id_.end() && found->second == &job) {
+    core.by_id_.erase(found);
+  }
+  (job.internal() ? core.internal_jobs_ : core.jobs_).erase(job.number_);
 }
 
 absl::Status StartJob(Job& job) {

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "aio/probe.h"
 #include "job/job_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -29,7 +30,10 @@ class JobOps::ParkAwaiter {
   bool Park(CoHandle self) JOBCORE_EXCLUDES(job_mutex) {
     JobLock lock(job_.core_);
     // One that is to move does so before it parks: a parked job can be resumed from anywhere.
-    if (!job_.word_.must_park() || job_.word_.move_requested()) return false;
+    if (!job_.word_.must_park() || job_.word_.move_requested()) {
+      internal::Reached(job_.word_.must_park() ? "park.move_first" : "park.not_any_more");
+      return false;
+    }
     job_.suspended_ = self;
     job_.suspension_ = Job::Suspension::kPlain;
     SetStatus(job_, Parked(job_.status_));
@@ -75,7 +79,9 @@ class JobOps::IdleAwaiter {
 
 // A wake-up that ended a sleep of a hook was meant for Run as well: it ends Run's sleep, the present or the next.
 void JobOps::PassOnWakeUp(Job& job) {
-  if (std::exchange(job.hook_woken_, false)) (void)job.word_.TakeByEnter();  // the job runs: only leaves the bit
+  if (!std::exchange(job.hook_woken_, false)) return;
+  internal::Reached("gate.wake_up_passed_on");
+  (void)job.word_.TakeByEnter();  // the job runs: only leaves the bit
 }
 
 Co<void> JobOps::Gate(Job& job, bool with_hooks) {
@@ -133,6 +139,7 @@ bool JobOps::SuspendForSleep(Job& job, CoHandle self, TimePoint deadline) {
       return true;
     }
     if (woken) {
+      internal::Reached("sleep.woken_before");
       job.hook_woken_ |= job.in_hook_ != nullptr;
       return false;
     }
@@ -156,7 +163,10 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
     if (job.timer_ == nullptr) {
       job.timer_ = std::make_unique<AioTimer>(job.context(), "sleep of a job", [&job]() JOBCORE_EXCLUDES(job_mutex) {
         // Whoever takes the word resumes the job: if somebody else has, its resumption is on the way.
-        if (!job.word_.TakeByTimer()) return;
+        if (!job.word_.TakeByTimer()) {
+          internal::Reached("sleep.timer_lost");
+          return;
+        }
         const JobRef keep(job);
         Dispatch(job, /*timer_fired=*/true);
       });
@@ -167,6 +177,7 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
     self.SuspendIn(throttled ? kThrottled : deadline == kNoDeadline ? kYield : kSleep);
     return true;
   }
+  internal::Reached("sleep.request_first");
   if (deadline != kNoDeadline) job.timer_->Disarm();
   job.suspension_ = Job::Suspension::kNone;
   return false;
@@ -190,6 +201,7 @@ void JobOps::ResumeSleeper(Job& job, bool timer_fired) {
     job.suspended_.Resume();
     return;
   }
+  internal::Reached("sleep.goes_on");
   job.gate_ = SleepOn(job, job.wake_at_, slept);
   job.gate_.StartWithin(*job.suspended_.root, job.suspended_.handle);
 }
@@ -197,6 +209,7 @@ void JobOps::ResumeSleeper(Job& job, bool timer_fired) {
 absl::Status JobOps::LeaveGate(Job& job) {
   if (!job.gate_.trivial() && job.gate_.done()) {
     Co<void> gate = std::move(job.gate_);
+    if (job.in_hook_ != nullptr) internal::Reached("gate.hook_threw");
     job.in_hook_ = nullptr;  // a hook that threw has left it set
     PassOnWakeUp(job);
     gate.Take();  // rethrows that into Run

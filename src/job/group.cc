@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
 #include "aio/coroutine_internal.h"
+#include "aio/probe.h"
 #include "job-common/job_txn.h"
 #include "job-driver/resource.h"
 #include "job/job_ops.h"
@@ -52,16 +53,12 @@ void JobOps::AbortUnsealed(JobTxn& txn) {
   AbortGroup(txn, "the group was given up before it was sealed");
 }
 
-void JobOps::AddMember(JobTxn& txn, Job& job) {
-  txn.members_.push_back(&job);
-  ++txn.unfinished_;
-}
-
 void JobOps::RemoveMember(JobTxn& txn, Job& job) { std::erase(txn.members_, &job); }
 
 void JobOps::AbortGroup(JobTxn& txn, std::string reason) {
   if (std::exchange(txn.aborting_, true)) return;
   if (txn.phase_ >= JobTxn::Phase::kDecided) internal::Die("a group was aborted after its cut");
+  if (txn.phase_ == JobTxn::Phase::kOpen) internal::Reached("group.aborted_before_seal");
   txn.abort_reason_ = std::move(reason);
   for (auto member = txn.members_.rbegin(); member != txn.members_.rend(); ++member) AbortMember(**member);
   MaybeConverge(txn);
@@ -70,6 +67,7 @@ void JobOps::AbortGroup(JobTxn& txn, std::string reason) {
 void JobOps::AbortMember(Job& job) {
   switch (job.status_) {
     case JobStatus::kCreated:  // completes without ever having run
+      internal::Reached("group.never_started_member");
       LeaveContext(job);
       job.outcome_ = JobOutcome::Cancelled("cancelled before it was started");
       SetStatus(job, JobStatus::kAborting);
@@ -82,6 +80,7 @@ void JobOps::AbortMember(Job& job) {
       return;
     case JobStatus::kWaiting:
     case JobStatus::kPending:
+      internal::Reached("group.aborted_after_run");
       job.outcome_ = JobOutcome::Cancelled("cancelled after it had finished");
       SetStatus(job, JobStatus::kAborting);
       return;
@@ -118,6 +117,7 @@ void JobOps::PostFinaliser(JobTxn& txn) {
   txn.phase_ = JobTxn::Phase::kFinalizing;
   NoteChange(txn.core_);
   if (txn.members_.empty()) {
+    internal::Reached("group.without_members");
     txn.phase_ = JobTxn::Phase::kDone;
     return;
   }
@@ -180,7 +180,10 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
     JobLock lock(core);
     if (status.ok()) {
       txn->section_open_ = true;
-    } else if (!txn->aborting_) {
+    } else if (txn->aborting_) {
+      internal::Reached("group.cancelled_while_draining");
+    } else {
+      internal::Reached("group.not_drained_in_time");
       Job& job =
           **std::find_if(members.begin(), members.end(), [](const JobRef& m) { return !m->still_at_end_.empty(); });
       FailMember(job, status);
@@ -199,6 +202,7 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
       status = StatusFromException("Prepare");
     }
     JobLock lock(core);
+    if (txn->aborting_) internal::Reached("group.cancelled_in_prepare");
     if (!status.ok() && !txn->aborting_) FailMember(job, status);
     commit = !txn->aborting_;
   }
@@ -238,6 +242,7 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
       for (const JobRef& member : members) ResourceOps::RemoveUser(*member);
     }
     if (!status.ok()) {
+      internal::Reached("group.commit_failed");
       job->outcome_ = JobOutcome::Failed(status);
       SetStatus(*job, JobStatus::kAborting);
     }

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "aio/probe.h"
 #include "job/job_account.h"
 #include "job/job_ops.h"
 #include "job/resource_ops.h"
@@ -109,6 +110,7 @@ JobEvent& JobOps::AppendEvent(Job& job, TimePoint now) {
 
 void JobOps::LeaveContext(Job& job) {
   if (MoveIsPending(job)) {
+    internal::Reached("move.finished_first");
     VoidMove(job, absl::FailedPreconditionError(
                       absl::StrCat("Job '", job.id_, "' finished first, before it could be moved")));
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "aio/probe.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -19,10 +20,17 @@ JobEvent& JobEventRing::Append() {
   return event;
 }
 
+void JobEventRing::Reserve(size_t job_id_size) {
+  const size_t slot = last_ % capacity_;
+  if (slot == slots_.size()) slots_.emplace_back();
+  slots_[slot].job_id.reserve(job_id_size);
+}
+
 EventPage JobEventRing::Read(EventCursor& cursor, size_t max) const {
   EventPage page;
-  const uint64_t oldest = last_ - slots_.size() + 1;
+  const uint64_t oldest = last_ - std::min<uint64_t>(last_, slots_.size()) + 1;
   if (cursor.next < oldest) {
+    internal::Reached("events.lost");
     page.lost = oldest - cursor.next;
     cursor.next = oldest;
   }

@@ -106,7 +106,10 @@ class JobOps {
   // --- Creation (create.cc) ---
   static absl::StatusOr<JobRef> Create(JobCore& core, const JobSpec& spec, std::unique_ptr<JobDriver> driver)
       JOBCORE_EXCLUDES(job_mutex);
-  static absl::Status Register(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static absl::Status Register(Job& job, uint64_t speed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // What of it allocates, and how to undo that, however much of it has been done.
+  static void Link(Job& job, uint64_t speed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void Unlink(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static absl::Status Start(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static absl::Status Abandon(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
@@ -241,7 +244,6 @@ class JobOps {
   // If all members have finished: on to finalising them, now or on request.
   static void MaybeConverge(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void PostFinaliser(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static void AddMember(JobTxn& txn, Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void RemoveMember(JobTxn& txn, Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   // --- For query.cc and wait.cc ---

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "aio/probe.h"
 #include "job-monitor/job_monitor.h"
 #include "job/job_ops.h"
 
@@ -26,6 +27,7 @@ absl::Status JobOps::Move(Job& job, AioContext& target, VerbReply reply) {
   }
   internal::PendingVerbs& pending = Pending(job);
   if (MoveIsPending(job)) {
+    internal::Reached("move.another_first");
     VoidMove(job, absl::CancelledError(absl::StrCat("Job '", job.id_, "' was sent elsewhere before it had moved")));
   }
   const std::shared_ptr<AioContext> home = target.shared_from_this();
@@ -63,7 +65,10 @@ void JobOps::GoTo(Job& job, AioContext& target) {
 void JobOps::CarryOutMove(Job& job) {
   job.word_.ClearMove();
   // While a hook goes on beside Run, in this home, the job has to stay; the move is retried at the hook's end.
-  if (!MoveIsPending(job) || job.serving_) return;
+  if (!MoveIsPending(job) || job.serving_) {
+    internal::Reached("move.put_off");
+    return;
+  }
   internal::PendingVerbs& pending = *job.pending_;
   job.timer_.reset();                                   // it belongs to the old home
   GoTo(job, *std::exchange(pending.move_to, nullptr));  // kept by homes_
@@ -79,7 +84,9 @@ void JobOps::Hop(Job& job) {
 }
 
 void JobOps::HopParked(Job& job) {
-  if (IsPaused(job.status_)) CarryOutMove(job);
+  if (!IsPaused(job.status_)) return;
+  if (MoveIsPending(job)) internal::Reached("move.while_parked");
+  CarryOutMove(job);
 }
 
 namespace monitor {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
 #include "aio/coroutine_internal.h"
+#include "aio/probe.h"
 #include "job-common/aio_wait.h"
 #include "job-common/job_core.h"
 #include "job/job_ops.h"
@@ -88,6 +89,7 @@ bool ResourceOps::Park(Resource::AdmitAwaiter& request) {
   JobLock lock(resource.core_);
   if (!MayEnter(resource, request.parent_)) {
     request.parked_ = true;
+    internal::Reached("resource.request_parked");
     request.waiter_.SuspendIn("admission to a drained resource");
     resource.parked_.push_back(&request);
     JobOps::NoteContext(resource.core_, request.context_);
@@ -100,6 +102,7 @@ bool ResourceOps::Park(Resource::AdmitAwaiter& request) {
     request.context_ = nullptr;  // there is nothing to forget
     return false;
   }
+  internal::Reached("resource.request_behind_others");
   request.waiter_.SuspendIn("admission behind others");
   ResumeLater(request);
   return true;
@@ -109,6 +112,7 @@ void ResourceOps::ReleaseParked(Resource& resource) {
   std::erase_if(resource.parked_, [&](Resource::AdmitAwaiter* request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
     if (!MayEnter(resource, request->parent_)) return false;
     // Counted here, not when it goes on: a section that is opened in between must see it.
+    internal::Reached("resource.counted_at_section_end");
     CountIn(resource);
     request->admitted_ = true;
     request->parked_ = false;
@@ -324,7 +328,10 @@ uint64_t ResourceOps::ObservePage(JobCore& core, uint64_t after, std::vector<mon
 
 bool ResourceOps::TryGrant(internal::Section& section) {
   JobLock lock(section.core);
-  if (!IsStill(section)) return false;
+  if (!IsStill(section)) {
+    internal::Reached("section.not_still_at_grant");
+    return false;
+  }
   section.granted = true;
   for (Resource* resource : section.resources) ++resource->granted_;
   return true;
@@ -332,6 +339,7 @@ bool ResourceOps::TryGrant(internal::Section& section) {
 
 absl::Status ResourceOps::WhyNot(const internal::Section& section, const absl::Status& waited) {
   if (!absl::IsDeadlineExceeded(waited)) return waited;
+  internal::Reached("section.deadline");
   JobLock lock(section.core);
   return absl::DeadlineExceededError(
       absl::StrCat("section '", section.name, "' was not reached by its deadline: ", WaitsFor(section)));
@@ -439,7 +447,9 @@ void ResourceOps::RemoveUser(Job& job) {
 void ResourceOps::Attach(Job& job) {
   for (Resource* resource : job.resources_) {
     resource->jobs_.push_back(&job);
-    if (!resource->sections_.empty()) JobOps::AddReason(job, DrainReason(*resource));
+    if (resource->sections_.empty()) continue;
+    internal::Reached("resource.job_comes_while_drained");
+    JobOps::AddReason(job, DrainReason(*resource));
   }
 }
 
@@ -469,6 +479,7 @@ absl::StatusOr<Admission> JobOps::Admit(Job& job, Resource& resource) {
   if (ResourceOps::TryAdmit(resource)) return ResourceOps::Adopt(resource);
   JobLock lock(job.core_);
   if (job.word_.force_cancelled()) {
+    internal::Reached("admit.cancelled");
     return absl::CancelledError(
         absl::StrCat("Job '", job.id_, "' was cancelled while resource '", resource.name(), "' was being drained"));
   }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
 #include "aio/coroutine_internal.h"
+#include "aio/probe.h"
 #include "job/job_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -62,6 +63,7 @@ void JobOps::Dispatch(Job& job, bool timer_fired) {
 
 void JobOps::Begin(Job& job) {
   if (job.word_.force_cancelled()) {  // the driver's code is not entered at all
+    internal::Reached("run.never_entered");
     job.run_status_ = absl::CancelledError();
     job.run_returned_ = true;
     FinishRun(job);
@@ -79,6 +81,7 @@ void JobOps::Begin(Job& job) {
 }
 
 Co<absl::Status> JobOps::ParkThenRun(Job& job) {
+  internal::Reached("run.paused_before");
   co_await Gate(job, /*with_hooks=*/false);
   if (job.word_.force_cancelled()) co_return absl::CancelledError();
   co_return co_await EnterRun(job);
@@ -108,6 +111,7 @@ void JobOps::RunReturned(CoRoot& root) {
   if (!job.serving_) {
     FinishRun(job);
   } else {
+    internal::Reached("run.ended_beside_a_hook");
     root.SuspendIn("end of the hook beside it");
   }
 }
@@ -129,6 +133,7 @@ void JobOps::FinishRun(Job& job) {
       } else if (status.ok() || absl::IsCancelled(status)) {
         job.outcome_ = JobOutcome::Cancelled("cancelled");
       } else {
+        internal::Reached("run.cancelled_then_failed");
         job.outcome_ = JobOutcome::Cancelled(absl::StrCat("cancelled; then: ", status.message()));
       }
       SetStatus(job, JobStatus::kAborting);
@@ -178,10 +183,14 @@ void JobOps::CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) {
     // It will never run (any more), or the loop that it lives in won't.
     over = job.word_.activity() == JobWord::Activity::kDone || job.context().closed();
     if (!over) {
-      if (job.word_.activity() == JobWord::Activity::kNotStarted) return;  // requests are for Run, see EnterRun
+      if (job.word_.activity() == JobWord::Activity::kNotStarted) {  // requests are for Run, see EnterRun
+        internal::Reached("verbs.before_start");
+        return;
+      }
       const bool at_home = reason == WorkItem::Reason::kRun && job.context().IsHome();
       if (at_home) HopParked(job);
       if (!at_home || !job.context().IsHome()) {  // it has just moved, or had before this came here
+        internal::Reached("verbs.sent_after_the_job");
         DeferVerbs(job);
         return;
       }
@@ -226,6 +235,7 @@ Co<void> JobOps::ServeRequests(JobRef job) {
     absl::Status status;
     try {
       if (job->word_.force_cancelled()) {
+        internal::Reached("verbs.cancelled_first");
         status = CancelledFirst(*job, verb);
       } else if (verb == JobVerb::kComplete) {
         if (!accepted) status = co_await job->driver_->Complete(*job->face_);
@@ -253,6 +263,7 @@ Co<void> JobOps::ServeRequests(JobRef job) {
     job->serving_ = false;
     job->pending_->serving = nullptr;
     finished = job->run_returned_;
+    if (finished) internal::Reached("run.ended_by_a_hook");
     if (!finished) RetryMove(*job);  // from here on it may be elsewhere
   }
   if (finished) FinishRun(*job);
@@ -268,8 +279,10 @@ void JobOps::AnswerUnserved(Job& job, std::vector<internal::PendingVerbs::Reques
   }
   for (internal::PendingVerbs::Request& request : requests) {
     if (request.verb == JobVerb::kComplete && accepted) {
+      internal::Reached("verbs.completed_anyway");
       std::move(request.reply).Send(absl::OkStatus());
     } else {
+      internal::Reached("verbs.finished_first");
       std::move(request.reply)
           .Send(absl::FailedPreconditionError(absl::StrCat(
               "Job '", job.id_, "' finished first, before it could be asked to ", Absl(JobVerbName(request.verb)))));

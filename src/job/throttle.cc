@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "aio/probe.h"
 #include "job-monitor/job_monitor.h"
 #include "job/job_ops.h"
 
@@ -40,7 +41,10 @@ bool JobOps::ThrottleIsOver(Job& job, uint64_t units) ABSL_NO_THREAD_SAFETY_ANAL
   if (!job.word_.limited()) return true;
   internal::Throttling& t = *job.throttling_;
   t.units = units;
-  if (job.word_.ConsumeSpeedChange()) TakeOverSpeed(job);
+  if (job.word_.ConsumeSpeedChange()) {
+    internal::Reached("throttle.speed_changed");
+    TakeOverSpeed(job);
+  }
   t.looked_at = job.context().clock().Now();
   t.start = t.limit.StartTime(t.looked_at);
   if (t.start > t.looked_at) return false;
@@ -83,6 +87,7 @@ void JobOps::ResumeThrottled(Job& job) {
 
 // A wait that a pause has come into: parks, then waits for what is still owed, as often as it takes.
 Co<void> JobOps::ThrottleOn(Job& job, uint64_t units) {
+  internal::Reached("throttle.paused");
   for (;;) {
     if (job.word_.must_halt()) {
       co_await Gate(job, /*with_hooks=*/true);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "aio/probe.h"
 #include "job-monitor/job_monitor.h"
 #include "job/job_ops.h"
 #include "job/resource_ops.h"
@@ -108,6 +109,7 @@ void JobOps::ForceCancelRunning(Job& job) {
   if (job.word_.RequestForce()) {
     DeferResume(job);
   } else if (IsPaused(job.status_)) {
+    internal::Reached("cancel.parked");
     Unpark(job);
   }
 }
@@ -116,11 +118,13 @@ absl::Status JobOps::Cancel(Job& job, CancelMode mode) {
   if (absl::Status status = CheckVerb(job, JobVerb::kCancel); !status.ok()) return status;
   JobTxn& txn = *job.txn_;
   if (txn.phase_ == JobTxn::Phase::kDecided) {
+    internal::Reached("cancel.committing");
     return absl::FailedPreconditionError(
         absl::StrCat("Job '", job.id_, "' is committing; wait until it has concluded"));
   }
   if (mode == CancelMode::kSoft && job.capabilities_.soft_cancel) {
     if (IsCompleted(job.status_)) {
+      internal::Reached("cancel.finished_consistently");
       return absl::FailedPreconditionError(
           absl::StrCat("Job '", job.id_, "' in state '", Absl(JobStatusName(job.status_)),
                        "' has already finished consistently; only a force-cancel can undo it"));
@@ -160,7 +164,11 @@ absl::Status JobOps::Finalize(Job& job, VerbReply reply) {
   if (absl::Status status = CheckVerb(job, JobVerb::kFinalize); !status.ok()) return status;
   JobTxn& txn = *job.txn_;
   txn.finalize_replies_.push_back(std::move(reply));
-  if (txn.phase_ == JobTxn::Phase::kSealed) PostFinaliser(txn);  // else it is under way: joined
+  if (txn.phase_ == JobTxn::Phase::kSealed) {
+    PostFinaliser(txn);
+  } else {  // it is under way
+    internal::Reached("finalize.joined");
+  }
   return absl::OkStatus();
 }
 

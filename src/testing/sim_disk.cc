@@ -2,6 +2,8 @@
 
 #include "job-testing/sim_disk.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -61,45 +63,54 @@ void SimDisk::Run(TimePoint now) {
 }
 
 IoResult SimDisk::Perform(const IoRequest& request) {
-  const auto found = files_.find(request.fd);
-  if (found == files_.end()) return {.error = EBADF};
-  if (internal::FaultPoint("disk.eio")) return {.bytes = request.size / 2, .error = EIO};
+  if (internal::FaultPoint("disk.eio")) return {.error = EIO};
   switch (request.op) {
-    case IoRequest::Op::kRead:
-    case IoRequest::Op::kWrite:
-      return Transfer(request, found->second);
     case IoRequest::Op::kDataSync:
     case IoRequest::Op::kFileSync:
       return {};
+    case IoRequest::Op::kRead:
+      if (internal::FaultPoint("disk.early_end")) return {};
+      return {.bytes = ReadAt(request.fd, request.offset, request.buffer)};
+    case IoRequest::Op::kWrite: {
+      if (internal::FaultPoint("disk.enospc")) return {.error = ENOSPC};
+      const int error = WriteAt(request.fd, request.offset, request.buffer);
+      return {.bytes = error == 0 ? request.size : 0, .error = error};
+    }
     case IoRequest::Op::kCopyRange:
       break;
   }
-  const auto to = files_.find(request.to_fd);
-  if (to == files_.end()) return {.error = EBADF};
   if (internal::FaultPoint("disk.no_copy_range")) return {.error = EOPNOTSUPP};
   if (internal::FaultPoint("disk.enospc")) return {.error = ENOSPC};
-  const std::vector<std::byte>& source = found->second;
-  if (request.offset >= source.size()) return {};
-  const size_t bytes = std::min<uint64_t>(request.size, source.size() - request.offset);
-  std::vector<std::byte>& target = to->second;
-  if (target.size() < request.to_offset + bytes) target.resize(request.to_offset + bytes);
-  std::copy_n(source.begin() + static_cast<std::ptrdiff_t>(request.offset), bytes,
-              target.begin() + static_cast<std::ptrdiff_t>(request.to_offset));
-  return {.bytes = bytes};
+  std::vector<std::byte> buffer(request.size);
+  buffer.resize(ReadAt(request.fd, request.offset, buffer));
+  const int error = WriteAt(request.to_fd, request.to_offset, buffer);
+  return {.bytes = error == 0 ? buffer.size() : 0, .error = error};
 }
 
-IoResult SimDisk::Transfer(const IoRequest& request, std::vector<std::byte>& file) {
-  const auto at = static_cast<std::ptrdiff_t>(request.offset);
-  if (request.op == IoRequest::Op::kWrite) {
-    if (internal::FaultPoint("disk.enospc")) return {.error = ENOSPC};
-    if (file.size() < request.offset + request.size) file.resize(request.offset + request.size);
-    std::copy(request.buffer.begin(), request.buffer.end(), file.begin() + at);
-    return {.bytes = request.size};
+size_t SimDisk::ReadAt(int fd, uint64_t offset, std::span<std::byte> buffer) const {
+  const auto found = files_.find(fd);
+  if (found == files_.end()) {
+    const ssize_t bytes = pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(offset));
+    if (bytes < 0) internal::Die(absl::StrCat("SimDisk: descriptor ", fd, " cannot be read"));
+    return static_cast<size_t>(bytes);
   }
-  if (request.offset >= file.size() || internal::FaultPoint("disk.early_end")) return {};
-  const size_t bytes = std::min<uint64_t>(request.size, file.size() - request.offset);
-  std::copy_n(file.begin() + at, bytes, request.buffer.begin());
-  return {.bytes = bytes};
+  const std::vector<std::byte>& file = found->second;
+  if (offset >= file.size()) return 0;
+  const size_t bytes = std::min<uint64_t>(buffer.size(), file.size() - offset);
+  std::copy_n(file.begin() + static_cast<std::ptrdiff_t>(offset), bytes, buffer.begin());
+  return bytes;
+}
+
+int SimDisk::WriteAt(int fd, uint64_t offset, std::span<const std::byte> buffer) {
+  const auto found = files_.find(fd);
+  if (found == files_.end()) {
+    const ssize_t bytes = pwrite(fd, buffer.data(), buffer.size(), static_cast<off_t>(offset));
+    return bytes < 0 ? errno : 0;
+  }
+  std::vector<std::byte>& file = found->second;
+  if (file.size() < offset + buffer.size()) file.resize(offset + buffer.size());
+  std::copy(buffer.begin(), buffer.end(), file.begin() + static_cast<std::ptrdiff_t>(offset));
+  return 0;
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI::testing

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <stdexcept>
 #include <utility>
 
@@ -29,18 +30,24 @@ class SimDriver final : public JobDriver {
   ~SimDriver() override { world_.End(); }
 
   Co<absl::Status> Run(JobContext& job) override {
-    job.progress().SetRemaining(plan_.run.size(), /*known=*/false);
-    for (const Step& step : plan_.run) {
-      world_.checker().Runs(job);
-      Co<absl::Status> one = Do(job, step);
-      const absl::Status status = co_await std::move(one);
-      world_.checker().Runs(job);
-      if (!status.ok()) co_return status;
+    absl::Status status;
+    std::exception_ptr thrown;
+    try {
+      Co<absl::Status> steps = DoAll(job);
+      status = co_await std::move(steps);
+    } catch (...) {
+      thrown = std::current_exception();
     }
-    co_return absl::OkStatus();
+    co_await beside_.AtMost(0);
+    if (thrown) std::rethrow_exception(thrown);
+    co_return status;
   }
 
-  Co<void> Pause(JobContext& job) override { return InGate(job, plan_.pause); }
+  Co<void> Pause(JobContext& job) override {
+    co_await beside_.AtMost(0);
+    Co<void> gate = InGate(job, plan_.pause);
+    co_await std::move(gate);
+  }
   Co<void> Resume(JobContext& job) override { return InGate(job, plan_.resume); }
 
   Co<absl::Status> Complete(JobContext& job) override {
@@ -72,6 +79,18 @@ class SimDriver final : public JobDriver {
   Co<void> Clean() override { return IgnoreErrors(plan_.clean); }
 
  private:
+  Co<absl::Status> DoAll(JobContext& job) {
+    job.progress().SetRemaining(plan_.run.size(), /*known=*/false);
+    for (const Step& step : plan_.run) {
+      world_.checker().Runs(job);
+      Co<absl::Status> one = Do(job, step);
+      const absl::Status status = co_await std::move(one);
+      world_.checker().Runs(job);
+      if (!status.ok()) co_return status;
+    }
+    co_return absl::OkStatus();
+  }
+
   Co<absl::Status> Do(JobContext& job, const Step& step) {
     using enum Step::Kind;
     switch (step.kind) {
@@ -122,6 +141,9 @@ class SimDriver final : public JobDriver {
         Co<absl::Status> inner = Inner(job, step.amount % 4);
         co_return co_await std::move(inner);
       }
+      case kBeside:
+        beside_.Spawn(Beside(job, step));
+        co_return absl::OkStatus();
       case kDetails:
         job.PublishDetails({{"step", "details"}});
         co_return absl::OkStatus();
@@ -155,7 +177,10 @@ class SimDriver final : public JobDriver {
 
   Co<absl::Status> Request(JobContext& job, const Step& step) {
     const std::vector<Resource*> own = world_.Resources(plan_.resources);
-    if (own.empty()) co_return absl::OkStatus();
+    if (own.empty()) {
+      Co<absl::Status> io = Io(step.amount);
+      co_return co_await std::move(io);
+    }
     Resource& resource = *own[step.variant % own.size()];
     absl::StatusOr<Admission> admission = job.Admit(resource);
     if (!admission.ok()) co_return admission.status();
@@ -165,6 +190,14 @@ class SimDriver final : public JobDriver {
     world_.CheckNotStill(resource);
     admission->End();
     co_return status;
+  }
+
+  // Not under a pause point: the job may be told to pause, but does not before this has ended.
+  Co<void> Beside(JobContext& job, const Step& step) {
+    Co<absl::Status> request = Request(job, step);
+    const absl::Status status = co_await std::move(request);
+    if (!status.ok())
+      (void)job.HandleError(IoOperation::kRead, static_cast<OnError>(step.variant % kOnErrorCount), EIO);
   }
 
   Co<absl::Status> Io(uint32_t amount) {
@@ -220,7 +253,9 @@ class SimDriver final : public JobDriver {
 
   World& world_;
   const JobPlan& plan_;
-  bool completed_ = false;  // the job's context only
+  // The job's context only.
+  bool completed_ = false;
+  TaskScope beside_;
 };
 
 }  // namespace
@@ -274,6 +309,13 @@ Co<void> MakeRequests(World& world, uint32_t which, uint32_t count) {
     world.CheckNotStill(resource);
     std::array<std::byte, 16> buffer{};
     (void)co_await Write(world.environment().disk, world.environment().file, i, buffer);
+    if (which + 1 < world.plan().resources) {  // upwards only, so that requests do not wait for each other
+      Resource& next = world.resource(which + 1);
+      Admission inner = co_await next.Admit(in);
+      world.CheckNotStill(next);
+      (void)co_await Write(world.environment().disk, world.environment().file, i, buffer);
+      inner.End();
+    }
     world.CheckNotStill(resource);
   }
   world.End();

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <cstdlib>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -63,9 +65,57 @@ void Campaign(const Profile& profile, uint64_t seeds, std::vector<std::string> m
                            [&profile](Choices& choices) { (void)RunWorld(choices, profile); });
   EXPECT_TRUE(result.ok()) << result.ToString();
   std::printf("%s\n", result.ToString().c_str());
+  if (std::getenv("JOBCORE_REACHED") == nullptr) return;
+  for (const auto& [name, count] : testing::ReachedCounts()) std::printf("  %8lu  %s\n", count, name.c_str());
 }
 
-TEST(JobsSim, AllKindsOfJobs) { Campaign({}, 10'000, {}); }
+TEST(JobsSim, AllKindsOfJobs) {
+  Campaign({}, 20'000,
+           {"events.lost", "fault.commit_throws", "fault.create.no_memory", "fault.early_timer", "fault.few_events",
+            "fault.late_timer", "fault.monitor_gone", "fault.prepare_throws", "group.commit_failed",
+            "run.never_entered", "verbs.before_start", "watch.unresponsive"});
+}
+
+TEST(JobsSim, Groups) {
+  Profile profile{.jobs = 6, .group_of = 5, .run_steps = 3, .monitors = 4};
+  profile.actions = {1, 1, 1, 3, 3, 1, 6, 1, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 0};
+  Campaign(profile, 20'000,
+           {"cancel.committing", "cancel.parked", "finalize.joined", "group.aborted_after_run",
+            "group.aborted_before_seal", "group.cancelled_in_prepare", "group.commit_failed",
+            "group.never_started_member", "group.without_members", "run.never_entered"});
+}
+
+TEST(JobsSim, PausesAndMoves) {
+  Profile profile{.jobs = 3, .group_of = 2, .run_steps = 8, .monitors = 4, .actions_each = 16, .resources = 0};
+  profile.steps = {1, 4, 4, 2, 4, 4, 1, 3, 1, 0, 2, 1, 2, 2, 0, 0, 0};
+  profile.actions = {0, 6, 6, 1, 1, 4, 0, 0, 4, 3, 6, 4, 0, 0, 0, 1, 1, 0, 0, 0};
+  Campaign(profile, 20'000, {"gate.hook_threw",        "gate.wake_up_passed_on", "move.another_first",
+                             "move.finished_first",    "move.put_off",           "move.while_parked",
+                             "park.move_first",        "park.not_any_more",      "run.ended_beside_a_hook",
+                             "run.ended_by_a_hook",    "run.paused_before",      "sleep.goes_on",
+                             "sleep.request_first",    "sleep.woken_before",     "throttle.paused",
+                             "throttle.speed_changed", "verbs.before_start",     "verbs.cancelled_first",
+                             "verbs.completed_anyway", "verbs.finished_first",   "verbs.sent_after_the_job"});
+}
+
+TEST(JobsSim, DrainsAndAdmission) {
+  Profile profile{.jobs = 4, .group_of = 3, .run_steps = 8, .monitors = 4, .actions_each = 12, .resources = 3};
+  profile.steps = {1, 2, 2, 1, 1, 1, 0, 1, 0, 8, 1, 1, 1, 1, 0, 0, 0};
+  profile.actions = {0, 1, 1, 1, 2, 1, 1, 0, 0, 0, 2, 1, 0, 0, 1, 1, 0, 8, 8, 0};
+  Campaign(
+      profile, 20'000,
+      {"admit.cancelled", "resource.counted_at_section_end", "resource.job_comes_while_drained",
+       "resource.request_behind_others", "resource.request_parked", "section.deadline", "wait.over_before_its_kick"});
+}
+
+TEST(JobsSim, ErrorPolicies) {
+  Profile profile{.jobs = 3, .group_of = 2, .run_steps = 8, .monitors = 3, .resources = 1};
+  profile.steps = {1, 2, 1, 1, 1, 0, 0, 1, 8, 2, 4, 2, 1, 1, 0, 0, 0};
+  profile.actions = {2, 3, 6, 1, 2, 1, 0, 1, 0, 0, 2, 1, 1, 1, 1, 1, 1, 1, 1, 0};
+  Campaign(profile, 10'000,
+           {"cancel.parked", "fault.disk.early_end", "fault.disk.eio", "fault.disk.enospc", "gate.hook_threw",
+            "run.cancelled_then_failed", "watch.unresponsive"});
+}
 
 TEST(JobsSim, TheSameSeedGivesTheSameRun) {
   for (uint64_t seed = 1; seed <= 300; ++seed) {

@@ -32,13 +32,14 @@ struct Step {
     kError,          // of I/O, with a policy
     kAdmit,          // a request to a resource of its own
     kIo,
-    kTasks,  // several requests at a time
-    kInner,  // a coroutine of its own, with a pause point in it
+    kTasks,   // several requests at a time
+    kInner,   // a coroutine of its own, with a pause point in it
+    kBeside,  // a request beside Run, which the Pause hook brings to its end
     kDetails,
     kFail,
     kThrow,
   };
-  static constexpr size_t kKinds = 16;
+  static constexpr size_t kKinds = 17;
   Kind kind = Kind::kProgress;
   uint32_t amount = 0;
   uint32_t variant = 0;
@@ -87,6 +88,7 @@ struct Action {
     kObserve,   // begins, or ends
     kSection,   // opens one, and holds it for a while
     kRequests,  // producers of some
+    kCancelAll,
     // Of those who create groups:
     kCreate,
     kStart,
@@ -94,7 +96,7 @@ struct Action {
     kSeal,
     kGiveUp,
   };
-  static constexpr size_t kMonitorKinds = 19;
+  static constexpr size_t kMonitorKinds = 20;
   Kind kind = Kind::kQuery;
   uint32_t job = 0;  // of all the jobs of the plan
   uint32_t amount = 0;
@@ -103,8 +105,8 @@ struct Action {
 
 // How often what happens: weights.
 struct Profile {
-  std::array<uint32_t, Step::kKinds> steps = {4, 4, 3, 2, 2, 2, 1, 1, 1, 2, 2, 1, 2, 1, 0, 0};
-  std::array<uint32_t, Action::kMonitorKinds> actions = {3, 3, 3, 1, 1, 2, 2, 1, 2, 2, 2, 2, 1, 1, 1, 2, 1, 1, 1};
+  std::array<uint32_t, Step::kKinds> steps = {4, 4, 3, 2, 2, 2, 1, 1, 1, 2, 2, 1, 2, 2, 1, 0, 0};
+  std::array<uint32_t, Action::kMonitorKinds> actions = {6, 6, 6, 2, 2, 4, 4, 2, 4, 4, 4, 4, 2, 2, 2, 4, 2, 2, 2, 1};
   uint32_t jobs = 5;          // at most
   uint32_t group_of = 3;      // at most
   uint32_t run_steps = 6;     // at most

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +14,7 @@
 #include "job-monitor/job_history.h"
 #include "job-monitor/job_monitor.h"
 #include "job-monitor/job_query.h"
+#include "job-monitor/job_wait.h"
 #include "job-monitor/wait_dump.h"
 
 namespace jobcore::sim {
@@ -90,8 +92,11 @@ class World::Creator {
       case Action::Kind::kCreate: {
         const JobPlan& job = world_.plan_.jobs[action.job];
         std::unique_ptr<JobDriver> driver = MakeDriver(world_, job);
-        absl::StatusOr<JobRef> made = world_.checker_->Create(world_.SpecOf(job, builder_.get()), std::move(driver));
-        if (made.ok()) jobs_.emplace_back(action.job, *std::move(made));
+        try {
+          absl::StatusOr<JobRef> made = world_.checker_->Create(world_.SpecOf(job, builder_.get()), std::move(driver));
+          if (made.ok()) jobs_.emplace_back(action.job, *std::move(made));
+        } catch (const std::bad_alloc&) {  // then there was never a job
+        }
         break;
       }
       case Action::Kind::kStart:
@@ -155,6 +160,9 @@ class World::Monitor {
       }
       case kDump:
         (void)ToString(monitor::DumpWaits(world_.core()));
+        break;
+      case kCancelAll:
+        (void)monitor::CancelAll(world_.core(), action.variant % 2 == 0 ? CancelMode::kSoft : CancelMode::kForce);
         break;
       case kObserve:
         Observe(action);
