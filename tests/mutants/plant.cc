@@ -27,6 +27,13 @@ namespace fs = std::filesystem;
   std::exit(1);
 }
 
+// As Fail, but the others are looked at first, so that all are told at once.
+bool complained = false;
+void Complain(const std::string& why) {
+  std::fprintf(stderr, "plant: %s\n", why.c_str());
+  complained = true;
+}
+
 // One change of one file.
 struct Edit {
   std::string mutant;
@@ -71,7 +78,8 @@ std::string Variable(std::string mutant) {
 }
 
 std::string ReplaceAll(std::string text, std::string_view what, std::string_view by) {
-  for (size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += by.size()) text.replace(at, what.size(), by);
+  for (size_t at = 0; (at = text.find(what, at)) != std::string::npos; at += by.size())
+    text.replace(at, what.size(), by);
   return text;
 }
 
@@ -153,9 +161,13 @@ std::string Plant(std::string text, const std::string& file, std::vector<Edit> e
   for (Edit& edit : edits) {
     edit.at = text.find(edit.original);
     const std::string of = edit.mutant + ": its original in " + file;
-    if (edit.at == std::string::npos) Fail(of + " is not there:\n" + edit.original);
-    if (text.find(edit.original, edit.at + 1) != std::string::npos) Fail(of + " is there twice:\n" + edit.original);
+    if (edit.at == std::string::npos) {
+      Complain(of + " is not there:\n" + edit.original);
+    } else if (text.find(edit.original, edit.at + 1) != std::string::npos) {
+      Complain(of + " is there twice:\n" + edit.original);
+    }
   }
+  if (complained) return text;
   std::sort(edits.begin(), edits.end(), [](const Edit& a, const Edit& b) { return a.at > b.at; });
   std::set<std::string> variables;
   size_t end = text.size();
@@ -211,8 +223,9 @@ int main(int argc, char** argv) {
       text = Plant(std::move(text), file, std::move(found->second));
       list.edits.erase(found);
     }
-    Write(output / file, text);
+    if (!complained) Write(output / file, text);
   }
+  if (complained) return 1;
   if (!list.edits.empty()) {
     const auto& [file, edits] = *list.edits.begin();
     Fail(edits.front().mutant + ": " + file + " is none of the files that are copied");

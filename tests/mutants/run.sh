@@ -5,13 +5,15 @@
 # status 1 if one is not found that should be. The programs have been built (target jobcore_mutant_tests).
 #
 #   run.sh BUILD_DIR [NAME...]      those, or all
+#   QUICK=1 run.sh ...              looks only where the list says
 #
 # A mutant is found if a program exits with an error, crashes, or hangs: a test of the unit layers that prints nothing
 # for $SILENCE seconds. (Campaigns and controlled threads see to hangs themselves.) The layer and tests that the list
 # names in `find` come first, each layer as a whole after that.
 set -euo pipefail
 
-readonly SILENCE=${SILENCE:-10}
+readonly SILENCE=${SILENCE:-15}
+readonly SEEDS=${SEEDS:-5000}  # where it is known which test finds it; the number that it took is in the table
 readonly LAYERS=(threads sim instrumented unit)
 declare -rA BUDGET=([threads]=40 [sim]=40 [instrumented]=20 [unit]=60)  # seconds for a layer
 list=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/mutants.txt
@@ -27,15 +29,17 @@ program() { printf '%s/tests/mutants/jobcore_%s_mutants_test' "$build" "$1"; }
 
 # try MUTANT LAYER FILTER: 0 if it is found; then `test`, `how` and `schedules` say what has happened.
 try() {
-  local mutant=$1 layer=$2 filter=$3 line pid rc=0 silent=0 out wait_for
+  local mutant=$1 layer=$2 filter=$3 seeds=${4:-} line pid rc=0 silent=0 out wait_for
   [[ -x $(program "$layer") ]] || return 1
   test=$filter how='' schedules=-
   case $layer in
     threads | sim) wait_for=${BUDGET[$layer]} ;;
     *) wait_for=$SILENCE ;;
   esac
-  exec {out}< <(JOBCORE_MUTANT=$mutant JOBCORE_SHRINK_SECONDS=0 exec timeout -k 2 "${BUDGET[$layer]}" \
-                "$(program "$layer")" --gtest_filter="$filter" --gtest_fail_fast --gtest_brief=0 2>&1)
+  exec {out}< <(
+    export JOBCORE_MUTANT=$mutant JOBCORE_SHRINK_SECONDS=0
+    [[ -z $seeds ]] || export JOBCORE_SEEDS=$seeds
+    exec timeout -k 2 "${limit:-${BUDGET[$layer]}}" "$(program "$layer")" --gtest_filter="$filter" --gtest_fail_fast 2>&1)
   pid=$!
   while true; do
     IFS= read -r -t "$wait_for" -u "$out" line || {
@@ -50,6 +54,7 @@ try() {
       *', number '*' of this campaign: '*)
         schedules=${line#*, number } schedules=${schedules%% of*}
         how=${line#*of this campaign: } ;;
+      'violated: '*) how=$line ;;
       *'runtime error: '*) how=${line#*runtime error: } ;;
     esac
   done
@@ -67,17 +72,18 @@ try() {
 
 one() {  # prints a line of the table, in columns that a bar separates
   local mutant=$1 hint layer test='' how='' schedules=- start=$EPOCHREALTIME found='' remark=''
+  local expect limit=''
+  expect=$(field "$mutant" expect)
+  [[ -z $expect ]] || limit=10 QUICK=1  # nobody is to wait for what is not expected
   hint=$(field "$mutant" find)
   if [[ -n $hint ]]; then
-    if try "$mutant" "${hint%%:*}" "${hint#*:}"; then found=${hint%%:*}; else remark='not where the list says'; fi
+    if try "$mutant" "${hint%%:*}" "${hint#*:}" "$SEEDS"; then found=${hint%%:*}; else remark='not where the list says'; fi
   fi
   for layer in "${LAYERS[@]}"; do
-    [[ -z $found ]] || break
+    [[ -z $found && -z ${QUICK:-} ]] || break
     if try "$mutant" "$layer" '*'; then found=$layer; fi
   done
   [[ -n $found ]] || { test=- how='NOT FOUND' schedules=-; }
-  local expect
-  expect=$(field "$mutant" expect)
   [[ -z $expect ]] || remark="expected: ${expect%%,*}"
   printf '%s|%s|%s|%s|%s|%s|%.1f|%s\n' "$mutant" "$(field "$mutant" races)" "${found:-none}" "$test" "$schedules" \
     "${how//|/ }" "$(awk "BEGIN { print $EPOCHREALTIME - $start }")" "$remark"
@@ -100,7 +106,7 @@ done
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 printf '%s\n' "${wanted[@]}" | xargs -P "$(nproc)" -n1 "${BASH_SOURCE[0]}" --one "$build" | tee >(
-  awk -F'|' '{ printf "%-34s %-12s %s\n", $1, $3, $4 }' >&2) >"$results"
+  awk -F'|' '{ printf "%-34s %-12s %s\n", $1, $3, $4; fflush() }' >&2) >"$results"
 
 printf '\n%-34s %-14s %-12s %9s %7s  %s\n' mutant races layer schedules seconds 'test: what happens'
 failed=0 missed=() surprises=()
