@@ -125,7 +125,7 @@ void ACancelEndsTheFunction(Choices& choices) {
         world, pool, account, "a",
         [&](BlockingJob& j) -> absl::Status {
           for (;;) {
-            absl::Status status = kind == 0 ? j.SleepFor(std::chrono::hours(1000)) : j.CheckPoint();
+            absl::Status status = kind == 0 ? j.SleepFor(Nanoseconds::max()) : j.CheckPoint();
             if (!status.ok()) return status;
             SpinPoint();
           }
@@ -154,7 +154,7 @@ void ACompleteEndsASleep(Choices& choices) {
   {
     const JobRef job = StartFunction(world, pool, account, "a", [&](BlockingJob& j) -> absl::Status {
       j.Ready();
-      return j.SleepFor(std::chrono::hours(1000 * 1000));
+      return j.SleepFor(Nanoseconds::max());
     });
     world.Await([&] { return world.StatusOf(job) >= JobStatus::kReady; });  // time may have ended the sleep
     Thread other([&] {

@@ -44,6 +44,7 @@ Co<void> Produce(World& world, Resource& resource, Traffic& traffic, int request
     co_await NextTurn();
     traffic.End();
     in.End();
+    if (i % 2 == 0) co_await NextTurn();  // sometimes nothing is inside for a while
   }
   finished.fetch_add(1);
   world.Kick();
