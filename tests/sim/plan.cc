@@ -49,8 +49,9 @@ JobPlan MakeJob(Choices& choices, Faults& faults, const Profile& profile, const 
   const uint32_t steps = choices.Below(profile.run_steps + 1);
   for (uint32_t i = 0; i < steps; ++i) {
     auto kind = static_cast<Step::Kind>(PickWeighted(choices, profile.steps));
-    // Nobody can complete an internal job, or wake it.
-    const bool waits = kind == Step::Kind::kYield || kind == Step::Kind::kAwaitComplete || kind == Step::Kind::kError;
+    // Nobody can complete an internal job, or wake it, or resume it after an error.
+    const bool waits = kind == Step::Kind::kYield || kind == Step::Kind::kAwaitComplete || kind == Step::Kind::kError ||
+                       kind == Step::Kind::kBeside;
     if (internal && waits) kind = Step::Kind::kSleep;
     job.run.push_back({kind, choices.Below(64), choices.Below(64)});
     if (faults.Fires("run_fails")) job.run.back().kind = Step::Kind::kFail;

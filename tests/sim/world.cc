@@ -37,7 +37,8 @@ World::World(Environment environment, Plan plan, absl::AnyInvocable<std::string(
 World::~World() = default;
 
 void World::Broken(const std::string& what) {
-  std::fprintf(stderr, "world: %s\n%s", what.c_str(), ToString(monitor::DumpWaits(*core_)).c_str());
+  std::fprintf(stderr, "world: %s\n", what.c_str());
+  if (internal::HeldJobMutex() == nullptr) std::fputs(ToString(monitor::DumpWaits(*core_)).c_str(), stderr);
   std::abort();
 }
 
