@@ -4,9 +4,10 @@
 # Runs the fuzzer from the corpus on. A finding is printed as the list of decisions that repeats it.
 #
 #   run.sh BUILD_DIR SECONDS          exit status 1 if it finds something
-#   run.sh BUILD_DIR SECONDS --keep   and adds to the corpus what reaches new code
+#   run.sh BUILD_DIR SECONDS --keep   and makes a new corpus of what it has reached
 set -euo pipefail
 
+readonly KEPT=48
 build=${1:?usage: run.sh BUILD_DIR SECONDS [--keep]} seconds=${2:?SECONDS is missing} keep=${3:-}
 corpus=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/corpus
 fuzzer=$build/tests/jobcore_fuzz
@@ -49,8 +50,14 @@ fi
 grep -E '^stat::(number_of_executed_units|average_exec_per_sec|new_units_added)|cov: .*DONE' "$work/log" || true
 
 if [[ $keep == --keep ]]; then
-  "$fuzzer" -merge=1 -max_len=1024 "$work/merged" "$work/old" "$work/new" >/dev/null 2>&1
+  # The fewest that reach all of it.
+  "$fuzzer" -set_cover_merge=1 -use_value_profile=0 -max_len=1024 "$work/merged" "$work/old" "$work/new" >/dev/null 2>&1
+  # And of these a sample, from the shortest to the longest: a corpus is for people to look at, too.
+  mapfile -t found < <(find "$work/merged" -type f -printf '%s %p\n' | sort -n | cut -d' ' -f2)
   rm -f "$corpus"/*.choices
-  for file in "$work"/merged/*; do to_list "$file" >"$corpus/$(basename "$file" | cut -c1-12).choices"; done
+  for ((i = 0; i < KEPT && i < ${#found[@]}; i++)); do
+    file=${found[i * ${#found[@]} / (${#found[@]} < KEPT ? ${#found[@]} : KEPT)]}
+    to_list "$file" >"$corpus/$(basename "$file" | cut -c1-12).choices"
+  done
   printf '%d lists in the corpus\n' "$(find "$corpus" -name '*.choices' | wc -l)"
 fi
