@@ -5,7 +5,7 @@
 // in a few schedules what stress does not find in hours; a deadlock shows at once (nobody can go on) and is reported
 // with what each thread waits for.
 //
-// In force for the thread that makes it and for the internal::Thread and IOThread objects started from there on,
+// In force for the thread that makes it and for the Thread and IOThread objects started from there on,
 // until it is destroyed: all of them must have ended by then. Works under ThreadSanitizer, from which the switching
 // hides itself, so that it reports the races of the code under test. Stores that are not sequentially consistent may
 // become visible late, as on a processor with a store buffer. Instrumented build only.
@@ -19,9 +19,18 @@
 #include "job-common/clock.h"
 #include "job-common/fwd.h"
 #include "job-common/poller.h"
+#include "job-common/sync.h"
 #include "job-testing/choices.h"
 
 namespace jobcore::inline JOBCORE_ABI::testing {
+
+// For the threads of a test, and for code under test that has locks or atomics of its own: as those of the standard
+// library, and controlled where they are used by controlled threads.
+using Thread = internal::Thread;
+using Mutex = internal::Mutex;
+using CondVar = internal::CondVar;
+template <typename T>
+using Atomic = internal::Atomic<T>;
 
 class ControlledThreads {
  public:

@@ -85,9 +85,10 @@ CampaignResult RunCampaign(const CampaignOptions& options, absl::FunctionRef<voi
   const uint64_t first = NumberFromEnvironment("JOBCORE_FIRST_SEED").value_or(options.first_seed);
   const uint64_t divisor = NumberFromEnvironment("JOBCORE_SEED_DIVISOR").value_or(1);
   const std::optional<uint64_t> time = NumberFromEnvironment("JOBCORE_SECONDS");
-  const uint64_t count = time.has_value() ? std::numeric_limits<uint64_t>::max()
-                                          : NumberFromEnvironment("JOBCORE_SEEDS").value_or(
-                                                options.seeds / std::max<uint64_t>(divisor, 1));
+  const uint64_t count =
+      time.has_value()
+          ? std::numeric_limits<uint64_t>::max()
+          : NumberFromEnvironment("JOBCORE_SEEDS").value_or(options.seeds / std::max<uint64_t>(divisor, 1));
   const auto end_of_time = start + std::chrono::seconds(time.value_or(0));
   std::optional<Choices> choices;
   const auto next = [&](uint64_t run) {

@@ -14,7 +14,6 @@
 #include "job-common/aio_context.h"
 #include "job-common/aio_wait.h"
 #include "job-common/iothread.h"
-#include "job-common/sync.h"
 #include "job-testing/campaign.h"
 #include "job-testing/choices.h"
 #include "job-testing/probes.h"
@@ -22,13 +21,13 @@
 namespace jobcore {
 namespace {
 
-using internal::Atomic;
-using internal::CondVar;
-using internal::Mutex;
-using internal::Thread;
+using testing::Atomic;
 using testing::CampaignResult;
 using testing::Choices;
+using testing::CondVar;
 using testing::ControlledThreads;
+using testing::Mutex;
+using testing::Thread;
 using Strategy = testing::ControlledThreads::Strategy;
 
 [[noreturn]] void Fail(const char* why) {
