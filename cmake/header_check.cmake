@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every public header compiles alone, and twice in one file: one generated source per header.
-# Not part of `all`; build the target jobcore_header_check.
-
-add_custom_target(jobcore_header_check)
+# Not part of `all`; build the targets jobcore_headers and jobcore_headers_testing.
 
 # jobcore_check_headers(<library> <name> <header>...): the headers as users of <library> see them.
 function(jobcore_check_headers library name)
@@ -15,7 +13,6 @@ function(jobcore_check_headers library name)
   add_library(jobcore_${name} OBJECT EXCLUDE_FROM_ALL ${sources})
   target_link_libraries(jobcore_${name} PRIVATE ${library})
   set_target_properties(jobcore_${name} PROPERTIES EXPORT_COMPILE_COMMANDS OFF)
-  add_dependencies(jobcore_header_check jobcore_${name})
 endfunction()
 
 file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}/include
