@@ -140,7 +140,8 @@ class Thread {
 // processor's store buffer (x86: total store order); anything weaker than that is beyond this class.
 template <typename T>
 class Atomic {
-  static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= sizeof(uint64_t));
+  static constexpr size_t kBytes = sizeof(std::atomic<T>);
+  static_assert(std::is_trivially_copyable_v<T> && kBytes <= sizeof(uint64_t));
 
  public:
   constexpr Atomic() noexcept = default;
@@ -218,12 +219,12 @@ class Atomic {
   }
   static uint64_t ToBits(T value) {
     uint64_t bits = 0;
-    std::memcpy(&bits, &value, sizeof(value));
+    std::memcpy(&bits, static_cast<const void*>(&value), kBytes);
     return bits;
   }
   static T FromBits(uint64_t bits) {
     T value;
-    std::memcpy(&value, &bits, sizeof(value));
+    std::memcpy(static_cast<void*>(&value), &bits, kBytes);
     return value;
   }
 

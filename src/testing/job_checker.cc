@@ -193,7 +193,7 @@ absl::Status JobChecker::Ask(AioContext& where, absl::FunctionRef<absl::Status(V
     const std::scoped_lock own(state_->mutex);
     state_->replies.push_back(reply);
   }
-  VerbReply answer(where, [state = state_, reply, &where](absl::Status) {
+  VerbReply answer(where, [state = state_, reply, &where](const absl::Status&) {
     state->CheckPlace("reply", "(any)", where);
     const std::scoped_lock own(state->mutex);
     if (++reply->answers != 1) state->Broken("a verb was answered twice");

@@ -26,7 +26,6 @@ namespace jobcore::inline JOBCORE_ABI {
 namespace {
 
 using internal::ControlledThread;
-using testing::ControlledThreads;
 
 // A thread that passes so many points while others could run gives way, whatever its priority: it may be waiting for
 // one of them in a loop.
