@@ -59,6 +59,10 @@ class ControlledThreads {
   // For each AioContext of the test. Knows no descriptors.
   std::unique_ptr<Poller> NewPoller();
 
+  // Blocks until no other thread can go on, and no deadline is left that time could bring: what has not happened by
+  // then never will by itself. A controlled thread.
+  void AwaitQuiet();
+
   // Points passed so far.
   uint64_t steps() const;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What JobChecker has seen so far. One mutex, a leaf: nothing is called with it held, so that it can be taken under
-// job_mutex, and never switches controlled threads.
+// What JobChecker has seen so far. One mutex, a leaf: nothing is called with it held that takes another one, so that it
+// can be taken under job_mutex. What is looked at with it held may switch controlled threads.
 
 #ifndef JOBCORE_TESTING_CHECKER_STATE_H_
 #define JOBCORE_TESTING_CHECKER_STATE_H_
@@ -20,6 +20,7 @@
 #include "job-common/job_event.h"
 #include "job-common/job_outcome.h"
 #include "job-common/job_status.h"
+#include "job-common/sync.h"
 #include "job-monitor/job_query.h"
 #include "job-testing/job_checker.h"
 
@@ -78,7 +79,7 @@ struct JobChecker::State {
   JobCore& core;
   absl::AnyInvocable<std::string()> explain;
 
-  std::mutex mutex;
+  internal::Mutex mutex;
   EventCursor cursor;
   uint64_t last_sequence = 0;
   TimePoint last_time{};

@@ -9,6 +9,7 @@
 #include "aio/probe.h"
 #include "job-testing/thread_control.h"
 #include "testing/scheduler.h"
+#include "testing/tsan.h"
 
 namespace jobcore::inline JOBCORE_ABI::testing {
 namespace {
@@ -54,6 +55,12 @@ ControlledThreads::~ControlledThreads() = default;
 Clock& ControlledThreads::clock() { return scheduler_->clock(); }
 
 std::unique_ptr<Poller> ControlledThreads::NewPoller() { return std::make_unique<ControlledPoller>(clock()); }
+
+void ControlledThreads::AwaitQuiet() {
+  internal::DrainStores();
+  const internal::HiddenFromTsan hidden;
+  scheduler_->AwaitQuiet();
+}
 
 uint64_t ControlledThreads::steps() const { return scheduler_->steps(); }
 

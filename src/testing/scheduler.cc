@@ -136,11 +136,21 @@ void ControlledThreads::Scheduler::WakeDue(TimePoint now) {
   }
 }
 
+bool ControlledThreads::Scheduler::WakeQuiet() {
+  bool woken = false;
+  for (const auto& thread : threads_) {
+    if (thread->state != Thread::State::kBlocked || thread->blocked_on != this) continue;
+    thread->state = Thread::State::kRunnable;
+    woken = true;
+  }
+  return woken;
+}
+
 ControlledThread* ControlledThreads::Scheduler::Pick(Thread& self, bool may_stay) {
   if (early_deadlines_ && choices_.OneIn(kEarlyDeadline)) MoveClock();
   std::vector<Thread*> runnable = Runnable();
   while (runnable.empty()) {
-    if (!MoveClock()) Fail("deadlock: no thread can go on");
+    if (!MoveClock() && !WakeQuiet()) Fail("deadlock: no thread can go on");
     runnable = Runnable();
   }
   return options_.strategy == Strategy::kPct ? PickByPriority(self, runnable) : PickRandom(self, runnable, may_stay);
@@ -212,6 +222,15 @@ bool ControlledThreads::Scheduler::Block(const void* on, const char* what, TimeP
   self.timed_out = false;
   SwitchTo(self, *Pick(self, /*may_stay=*/false));
   return !self.timed_out;
+}
+
+void ControlledThreads::Scheduler::AwaitQuiet() {
+  Thread& self = *this_thread;
+  Note(self, "quiet");
+  self.state = Thread::State::kBlocked;
+  self.blocked_on = this;
+  self.deadline = kNoDeadline;
+  SwitchTo(self, *Pick(self, /*may_stay=*/false));
 }
 
 void ControlledThreads::Scheduler::Unblock(const void* on, bool all) {

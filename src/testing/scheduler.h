@@ -67,6 +67,7 @@ class ControlledThreads::Scheduler {
   void Point(const char* what);
   void Spin();
   bool Block(const void* on, const char* what, TimePoint deadline);
+  void AwaitQuiet();
   void End();
 
   void Unblock(const void* on, bool all);
@@ -89,6 +90,7 @@ class ControlledThreads::Scheduler {
   static void PrintCurrent();
   bool MoveClock();  // to the next deadline; false: nobody has one
   void WakeDue(TimePoint now);
+  bool WakeQuiet();  // who waits for everybody else; false: nobody does
   Thread* Pick(Thread& self, bool may_stay);
   Thread* PickRandom(Thread& self, const std::vector<Thread*>& runnable, bool may_stay);
   Thread* PickByPriority(Thread& self, const std::vector<Thread*>& runnable);

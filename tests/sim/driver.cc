@@ -55,6 +55,7 @@ class SimDriver final : public JobDriver {
     const absl::Status status = co_await std::move(hook);
     if (status.ok()) {
       completed_ = true;
+      world_.SetAwaits(plan_, World::Awaits::kNothing);  // whatever Run waits for: it is woken
       Enter(job.job());
     }
     co_return status;
@@ -104,8 +105,12 @@ class SimDriver final : public JobDriver {
         co_return co_await job.Sleep(milliseconds(1 + step.amount));
       case kNextTurn:
         co_return co_await job.Sleep(Nanoseconds(0));
-      case kYield:
-        co_return co_await job.Yield();
+      case kYield: {
+        world_.SetAwaits(plan_, World::Awaits::kWakeUp);
+        const absl::Status status = co_await job.Yield();
+        world_.SetAwaits(plan_, World::Awaits::kNothing);
+        co_return status;
+      }
       case kThrottle:
         co_return co_await job.Throttle(step.amount);
       case kReady:
@@ -114,7 +119,9 @@ class SimDriver final : public JobDriver {
       case kAwaitComplete:
         job.Ready({.complete = true, .soft_cancel = step.variant % 2 == 0});
         while (!completed_ && !job.cancel_requested()) {
+          world_.SetAwaits(plan_, World::Awaits::kCompletion);
           const absl::Status status = co_await job.Yield();
+          world_.SetAwaits(plan_, World::Awaits::kNothing);
           if (!status.ok()) co_return status;
           world_.checker().Runs(job);
         }

@@ -300,7 +300,43 @@ std::vector<World::Actor> World::TakeActors() {
   return actors;
 }
 
+// Empty: it is as it should be.
+std::string World::StuckAtRest(const JobPlan& plan, const Job& job) const {
+  for (const std::string& reason : job.pause_reasons()) {
+    if (reason.starts_with("drain:")) return "waits for a section that has ended";
+  }
+  if (job.force_cancelled() && job.status() < JobStatus::kConcluded) return "was cancelled, and has not ended";
+  if (job.status() != JobStatus::kRunning && job.status() != JobStatus::kReady) return {};
+  if (!job.pause_reasons().empty()) return "is to pause, and has not parked";
+  switch (awaits_[static_cast<size_t>(&plan - plan_.jobs.data())]) {
+    case Awaits::kNothing:
+      return "is held up by nothing, and does not go on";
+    case Awaits::kCompletion:
+      return monitor::Query(job).cancelling ? "was told to stop, and waits for that" : "";
+    case Awaits::kWakeUp:
+      break;
+  }
+  return {};
+}
+
+void World::CheckAtRest() {
+  std::string stuck;
+  {
+    JobLock lock(*core_);
+    for (const JobPlan& plan : plan_.jobs) {
+      const Job* const job = monitor::Find(*core_, plan.id);
+      if (job == nullptr) continue;
+      const std::string why = StuckAtRest(plan, *job);
+      if (!why.empty()) {
+        stuck = absl::StrCat("at rest job '", job->id(), "', '", std::string(JobStatusName(job->status())), "', ", why);
+      }
+    }
+  }
+  if (!stuck.empty()) Broken(stuck);
+}
+
 bool World::Push() {
+  CheckAtRest();
   JobLock lock(*core_);
   ++pushes_;
   for (const JobPlan& plan : plan_.jobs) {

@@ -75,6 +75,13 @@ class World {
   // Something goes on that Push has to wait for.
   void Begin() { going_on_.fetch_add(1); }
   void End() { going_on_.fetch_sub(1); }
+  // What a job's Run waits for that nobody is bound to bring about: while there is nothing, the job goes on by itself.
+  enum class Awaits : unsigned char {
+    kNothing,
+    kWakeUp,      // a yield
+    kCompletion,  // or a soft cancel
+  };
+  void SetAwaits(const JobPlan& job, Awaits what) { awaits_[static_cast<size_t>(&job - plan_.jobs.data())] = what; }
   [[noreturn]] void Broken(const std::string& what);
 
  private:
@@ -84,6 +91,10 @@ class World {
   friend class Monitor;
 
   JobSpec SpecOf(const JobPlan& job, JobTxnBuilder* group);
+  // When everything has become quiet nobody is on the way any more: a job that has not stopped where it was told to, or
+  // has not gone on from where nothing holds it, never will.
+  void CheckAtRest();
+  std::string StuckAtRest(const JobPlan& plan, const Job& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   AioContext& ContextOf(uint32_t i) { return *environment_.contexts[i % environment_.contexts.size()]; }
 
   const Environment environment_;
@@ -91,7 +102,8 @@ class World {
   std::unique_ptr<JobCore> core_;
   std::unique_ptr<testing::JobChecker> checker_;
   std::vector<std::unique_ptr<Resource>> resources_;
-  std::vector<std::unique_ptr<std::atomic<int>>> still_;  // by resource: sections that are held over it
+  std::vector<std::unique_ptr<std::atomic<int>>> still_;        // by resource: sections that are held over it
+  std::vector<std::atomic<Awaits>> awaits_{plan_.jobs.size()};  // by job of the plan
   std::atomic<int> going_on_{0};
   int pushes_ = 0;
 };

@@ -205,5 +205,30 @@ void APoolMayEndWithItsLastFunction(Choices& choices) {
 }
 TEST(Blocking, APoolMayEndWithItsLastFunction) { RunScenario(&APoolMayEndWithItsLastFunction); }
 
+// two functions of which the first waits for the second, in a pool that has an idle thread, and room for another:
+// each gets a thread, although the idle one may not have taken the first function yet when the second one comes.
+void AnIdleThreadIsPromisedOnce(Choices& choices) {
+  World world(choices);
+  Account accounts[3];
+  Shared<bool> second_runs;
+  BlockingPool pool(2);
+  {
+    const JobRef warm_up =
+        StartFunction(world, pool, accounts[0], "warm-up", [](BlockingJob&) { return absl::OkStatus(); });
+    Require(world.AwaitEnd(warm_up).succeeded(), "the first job succeeds");
+    const JobRef a = StartFunction(world, pool, accounts[1], "a", [&](BlockingJob&) {
+      second_runs.Await([](bool runs) { return runs; });
+      return absl::OkStatus();
+    });
+    const JobRef b = StartFunction(world, pool, accounts[2], "b", [&](BlockingJob&) {
+      second_runs.Update([](bool& runs) { runs = true; });
+      return absl::OkStatus();
+    });
+    Require(world.AwaitEnd(a).succeeded() && world.AwaitEnd(b).succeeded(), "the jobs succeed");
+  }
+  world.EndCore();
+}
+TEST(Blocking, AnIdleThreadIsPromisedOnce) { RunScenario(&AnIdleThreadIsPromisedOnce); }
+
 }  // namespace
 }  // namespace jobcore::threads

@@ -409,6 +409,38 @@ TEST(ResourceOfAJob, RequestsOfTheJobAreWaitedForAndNotParked) {
   EXPECT_EQ(world.EventOutcome("a"), "succeeded");
 }
 
+// A coroutine beside Run that the Pause hook does not wait for: the section is held, and nothing may come in any more.
+TEST(ResourceOfAJob, WhatRunsBesideAParkedJobIsRefused) {
+  TestWorld world;
+  Resource disk(world.core(), "disk0");
+  std::optional<absl::Status> beside;
+  Gate& gate = world.NewGate();
+  struct Beside {
+    static Co<void> Run(JobContext& job, Resource& disk, Gate& gate, std::optional<absl::Status>& result) {
+      co_await gate.Pass();
+      result = job.Admit(disk).status();
+    }
+  };
+  std::shared_ptr<Remote> remote = std::make_shared<Remote>();
+  Script script;
+  script.run = [&, remote](JobContext& job) {
+    Spawn("beside", Beside::Run(job, disk, gate, beside));
+    return Obey(job, *remote);
+  };
+  const JobRef job = world.Start({.id = "a", .resources = {&disk}}, std::move(script));
+  world.Settle();
+  Drainer drainer;
+  Spawn("drain", Drain({&disk}, drainer));
+  ASSERT_TRUE(world.RunUntil([&] { return drainer.opened(); }));
+  gate.Open();
+  ASSERT_TRUE(world.RunUntil([&] { return beside.has_value(); }));
+  EXPECT_EQ(beside->code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(disk.in_flight(), 0u);
+  drainer.end.Set();
+  remote->Finish(*job);
+  ASSERT_TRUE(world.RunUntilNull(job));
+}
+
 TEST(ResourceOfAJob, ForceCancelledJobLeavesTheSectionWithoutARequest) {
   TestWorld world;
   Resource disk(world.core(), "disk0");

@@ -189,6 +189,27 @@ TEST(Wait, AConditionThatEndsAtTheDeadlineIsNotLate) {
   EXPECT_TRUE(AioWaitWhileUnlocked(loop, [&] { return holds; }, {.deadline = deadline}).ok());
 }
 
+// Time goes by at each look at the clock, also between the last look at the condition and that at the clock: what holds
+// at the deadline is not late.
+TEST(WaitDeadline, IsReadBeforeTheCondition) {
+  class Hurrying final : public Clock {
+   public:
+    TimePoint Now() override { return now += Nanoseconds(1); }
+    TimePoint now{};
+  };
+  const auto wait = [](Hurrying& clock, TimePoint deadline) {
+    ManualClock unused;
+    const auto main =
+        AioContext::Create({.clock = &clock, .poller = std::make_unique<support::AutoAdvancePoller>(unused)});
+    const AioHome home(*main);
+    return AioWaitWhileUnlocked(*main, [&] { return clock.now < deadline; }, {.deadline = deadline});
+  };
+  for (int i = 1; i < 20; ++i) {  // so that each look at the clock is the one that reaches the deadline
+    Hurrying clock;
+    EXPECT_TRUE(wait(clock, clock.now + Nanoseconds(i)).ok()) << i;
+  }
+}
+
 TEST(Wait, TheDeadlineIsOnTheClockOfTheContextWaitedFor) {
   VirtualLoop loop;
   ManualClock other_clock;
