@@ -10,6 +10,8 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <mutex>
@@ -28,19 +30,24 @@ class Mutex {
   void lock() {
     if (ThisControlledThread() == nullptr) {
       mutex_.lock();
+      Locked();
       return;
     }
     SwitchPoint("lock");
     DrainStores();
     while (!mutex_.try_lock()) Block(this, "mutex");
+    Locked();
   }
   bool try_lock() {
     SwitchPoint("try_lock");
     DrainStores();
-    return mutex_.try_lock();
+    if (!mutex_.try_lock()) return false;
+    Locked();
+    return true;
   }
   void unlock() {
     FlushStores();
+    Unlocking();
     mutex_.unlock();
     // From here on *this may be gone.
     UnblockAll(this);
@@ -49,7 +56,16 @@ class Mutex {
 
  private:
   friend class CondVar;
+  // What the standard library does not notice.
+  void Locked() { locked_.store(true, std::memory_order_relaxed); }
+  void Unlocking() {
+    if (locked_.exchange(false, std::memory_order_relaxed)) return;
+    std::fputs("a mutex is unlocked that nobody has locked\n", stderr);
+    std::abort();
+  }
+
   std::mutex mutex_;
+  std::atomic<bool> locked_{false};
 };
 
 class CondVar {
@@ -80,6 +96,7 @@ class CondVar {
   bool Wait(std::unique_lock<Mutex>& lock, TimePoint deadline) {
     Mutex& mutex = *lock.mutex();
     if (ThisControlledThread() == nullptr) {
+      mutex.Unlocking();
       std::unique_lock<std::mutex> inner(mutex.mutex_, std::adopt_lock);
       bool in_time = true;
       if (deadline == kNoDeadline) {
@@ -88,10 +105,12 @@ class CondVar {
         in_time = condition_.wait_until(inner, deadline) == std::cv_status::no_timeout;
       }
       inner.release();
+      mutex.Locked();
       return in_time;
     }
     // No other thread goes on between the unlock and the block.
     FlushStores();
+    mutex.Unlocking();
     mutex.mutex_.unlock();
     UnblockAll(&mutex);
     const bool in_time = Block(this, "condition variable", deadline);

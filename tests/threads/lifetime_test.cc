@@ -113,6 +113,27 @@ void TheLastReferenceKeepsTheContext(Choices& choices) {
 }
 TEST(Lifetime, TheLastReferenceKeepsTheContext) { RunScenario(&TheLastReferenceKeepsTheContext, 2000); }
 
+// Run is ended by something else than the core, I/O for instance, which holds no reference to the job; a request
+// is still on its way through a former home, and nobody else holds the job.
+void ARunEndsWithARequestOnItsWay(Choices& choices) {
+  World world(choices, {.io_threads = 2});
+  Answers answers;
+  int accepted = 0;
+  {
+    const JobRef job = world.Start({.id = "a", .context = &world.io(0)}, {.run = [](JobContext& j) -> Co<absl::Status> {
+                                     if (absl::Status s = co_await j.Sleep(Nanoseconds(0)); !s.ok()) co_return s;
+                                     co_await NextTurn();
+                                     co_return absl::OkStatus();
+                                   }});
+    accepted += world.Move(job, world.io(1), answers.Make(world)).ok() ? 1 : 0;
+    accepted += world.Change(job, answers.Make(world)).ok() ? 1 : 0;
+  }
+  world.Await([&] { return answers.count >= accepted; });
+  world.EndCore();
+  Require(answers.count == accepted, "a request is answered once");
+}
+TEST(Lifetime, ARunEndsWithARequestOnItsWay) { RunScenario(&ARunEndsWithARequestOnItsWay, 3000); }
+
 // jobs that have concluded are dismissed by a plain thread that holds no reference to them, while
 // another one walks over all, and the main loop destroys what nobody holds any more. (A driver is destroyed once.)
 void JobsAreDismissedDuringAWalk(Choices& choices) {

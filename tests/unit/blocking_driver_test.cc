@@ -570,6 +570,18 @@ TEST_F(Blocking, ASleepEndsWhenTheClockOfTheJobsContextSaysSo) {
   EXPECT_EQ(answer, absl::StatusCode::kOk);
 }
 
+// Run then waits for nothing but the function: no timer of the sleep is left that would wake it again and again.
+TEST_F(Blocking, AfterASleepTheLoopRests) {
+  const JobRef job = StartSleeper(seconds(3));
+  world.Settle();
+  world.clock().Advance(seconds(3));
+  ASSERT_TRUE(Arrived(1));
+  Enter(*job);  // a look at the function, which runs
+  world.Settle();
+  EXPECT_LT(world.main().Prepare(), Nanoseconds(0));
+  world.main().Dispatch();
+}
+
 TEST_F(Blocking, APauseNeitherCutsASleepNorExtendsIt) {
   const JobRef job = StartSleeper(seconds(10));
   world.Settle();

@@ -200,6 +200,25 @@ TEST_F(JobErrors, ACoroutineBesideRunStopsAJobThatYields) {
   ASSERT_TRUE(world.RunUntilNull(job));
 }
 
+// What Run has left behind, here its Prepare hook, has nothing any more that could be paused.
+TEST_F(JobErrors, AJobWhoseRunHasEndedIsNotStoppedAnyMore) {
+  JobContext* face = nullptr;
+  const JobRef job = world.Start({.id = "j", .auto_dismiss = false},
+                                 {.run = [&](JobContext& self) -> Co<absl::Status> {
+                                    face = &self;
+                                    co_return absl::OkStatus();
+                                  },
+                                  .prepare = [&]() -> Co<absl::Status> {
+                                    actions.push_back(face->HandleError(IoOperation::kWrite, OnError::kStop, EIO));
+                                    co_return absl::OkStatus();
+                                  }});
+  ASSERT_TRUE(world.RunUntilStatus(job, "concluded"));
+  EXPECT_THAT(actions, ElementsAre(ErrorAction::kStop));
+  EXPECT_THAT(world.Query(job).pause_reasons, IsEmpty());
+  EXPECT_EQ(world.Query(job).io_status, IoStatus::kOk);
+  ASSERT_TRUE(world.Dismiss(job).ok());
+}
+
 TEST_F(JobErrors, AnInternalJobPausesWithoutAnEvent) {
   const JobRef job = StartFailing(OnError::kStop, {EIO}, /*internal=*/true);
   world.Settle();
