@@ -51,8 +51,8 @@ TEST(Wake, ASoftCancelEndsAYield) { RunScenario(&ASoftCancelEndsAYield, 2000); }
 void AnInternalJobIsSeenToPark(Choices& choices) {
   World world(choices);
   Atomic<bool> finish{false};
-  const JobRef job =
-      world.Start({.context = &world.io(), .internal = true}, {.run = [&](JobContext& j) { return YieldUntil(j, finish); }});
+  const JobRef job = world.Start({.context = &world.io(), .internal = true},
+                                 {.run = [&](JobContext& j) { return YieldUntil(j, finish); }});
   RequireOk(world.Pause(job), "pause");
   world.AwaitStatus(job, JobStatus::kPaused);
   RequireOk(world.Resume(job), "resume");
