@@ -67,6 +67,11 @@ ControlledThreads::Scheduler::Scheduler(Choices& choices, const Options& options
   Scheduler* none = nullptr;
   if (!current.compare_exchange_strong(none, this)) internal::Die("ControlledThreads: there is one already");
   this_thread = New();
+  // One thread runs at a time. On one processor the switch to another costs a fifth of what it costs on two.
+  cpu_set_t here;
+  CPU_ZERO(&here);
+  CPU_SET(sched_getcpu(), &here);
+  if (sched_getaffinity(0, sizeof(processors_), &processors_) == 0) sched_setaffinity(0, sizeof(here), &here);
   PrintAtDeath();
 }
 
@@ -95,6 +100,7 @@ ControlledThreads::Scheduler::~Scheduler() {
     if (thread.get() != this_thread && thread->state != Thread::State::kDone) Fail("a thread outlives its control");
   }
   internal::DrainStores();
+  sched_setaffinity(0, sizeof(processors_), &processors_);
   std::signal(SIGABRT, previous_abort_handler_);
   if (__sanitizer_set_death_callback == nullptr) std::signal(SIGSEGV, SIG_DFL);
   this_thread = nullptr;

@@ -6,6 +6,8 @@
 #ifndef JOBCORE_TESTING_SCHEDULER_H_
 #define JOBCORE_TESTING_SCHEDULER_H_
 
+#include <sched.h>
+
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -106,6 +108,7 @@ class ControlledThreads::Scheduler {
   const uint32_t switch_rate_;  // kRandom: one point in so many
   const bool early_deadlines_;
   const bool store_buffers_;
+  cpu_set_t processors_{};         // that the thread may use which has made this
   std::vector<uint64_t> changes_;  // kPct: at which steps
   int64_t lowest_priority_ = 0;
   uint64_t steps_ = 0;
