@@ -47,7 +47,7 @@ try() {
       break
     }
     case $line in
-      *'[ RUN      ] '*) test=${line#*'[ RUN      ] '} ;;
+      *'[ RUN      ] '*) [[ -n $how ]] || test=${line#*'[ RUN      ] '} ;;
       *'FAILED  ] '*.*' ('*) [[ -n $how ]] || how='a check failed' ;;
       *'AddressSanitizer: '*) how=${line##*Sanitizer: } how=${how%% on *} how=${how%% (*} ;;
       *'LeakSanitizer: '*) how=leak ;;
