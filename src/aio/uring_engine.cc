@@ -305,9 +305,10 @@ void UringEngine::OnCompletion(size_t index, int result) {
   const IoResult done{.bytes = slot.done, .error = result < 0 ? -result : 0};
   slot = {};
   free_slots_.push_back(index);
-  if (done.error == EAGAIN) {
-    // From files that were opened with O_NONBLOCK, on file systems that do not know how to: no use in asking again.
-    // The helpers repeat it all; reads and writes at given offsets can be repeated.
+  if (done.error == EAGAIN || done.error == ECANCELED) {
+    // EAGAIN: from files that were opened with O_NONBLOCK, on file systems that do not know how to. ECANCELED: we never
+    // ask for that, but a kernel that cannot start a worker, as while a signal is pending, ends requests so.
+    // No use in asking again: the helpers repeat it all; reads and writes at given offsets can be repeated.
     --pending_;
     Help(request);
     return;

@@ -381,9 +381,13 @@ TEST_P(IoEngineTest, SignalsDisturbNoRequest) {
     Spawn("io", [](IoEngine& engine, int fd, std::promise<void>& p) -> Co<void> {
       for (uint64_t i = 0; i < 1000; ++i) {
         std::string byte(1, static_cast<char>(i));
-        EXPECT_EQ((co_await Write(engine, fd, i, Bytes(std::as_const(byte)))).bytes, 1u);
+        const IoResult written = co_await Write(engine, fd, i, Bytes(std::as_const(byte)));
+        EXPECT_EQ(written.error, 0);
+        EXPECT_EQ(written.bytes, 1u);
         std::string in(1, '\0');
-        EXPECT_EQ((co_await Read(engine, fd, i, Bytes(in))).bytes, 1u);
+        const IoResult read = co_await Read(engine, fd, i, Bytes(in));
+        EXPECT_EQ(read.error, 0);
+        EXPECT_EQ(read.bytes, 1u);
         EXPECT_EQ(in, byte);
       }
       p.set_value();
