@@ -140,6 +140,7 @@ TEST_P(JobLife, SoftCancelOfAReadyJobThatCanFinishConsistentlySucceeds) {
   const JobRef job =
       world.Start({.id = "j", .context = context()}, Obedient(remote, ReadyCapabilities{.soft_cancel = true}));
   ASSERT_TRUE(world.RunUntilStatus(job, "ready"));
+  world.Settle();  // it yields: one that still runs may see the cancel, and end, before its hook is called
   ASSERT_TRUE(world.Cancel(job, CancelMode::kSoft).ok());
   EXPECT_FALSE(job->force_cancelled());
   ASSERT_TRUE(world.RunUntilNull(job));
