@@ -434,10 +434,9 @@ def main():
         about = description["programs"].get(program.name, {})
         drawn = write_plot(program, about, output / plot)
         parts.append(program_section(program, about, plot if drawn else None))
-    for text in sorted(source.glob("*.txt")):  # what the scripts have printed
-        if text.stem in description["programs"]:
-            about = description["programs"][text.stem]
-            parts.append(f"## {text.stem}\n\n{about['question']}\n\n```text\n{text.read_text().rstrip()}\n```\n")
+    model = source / "queueing_model.md"
+    if model.exists():
+        parts.append(f"## queueing_model\n\n{description['programs']['queueing_model']['question']}\n\n{model.read_text()}")
     (output / "README.md").write_text("\n".join(parts))
     print(f"{output / 'README.md'}: {len(programs)} programs")
 
