@@ -21,7 +21,8 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 
 # What Google Benchmark appends to a name to say how it was run, and what distinguishes no case from another.
-HOW_IT_WAS_RUN = re.compile(r"/(real_time|manual_time|process_time|(iterations|repeats|min_time|min_warmup_time):[^/]*)")
+HOW_IT_WAS_RUN = re.compile(
+    r"/(real_time|manual_time|process_time|(iterations|repeats|min_time|min_warmup_time):[^/]*)")
 # Members of a record in the JSON that are no counters.
 NO_COUNTERS = {
     "name", "family_index", "per_family_instance_index", "run_name", "run_type", "repetitions", "repetition_index",
@@ -55,7 +56,7 @@ def digits(value):
     if value == int(value) and abs(value) < 1e4:
         return str(int(value))
     magnitude = abs(value)
-    decimals = 0 if magnitude >= 100 else 1 if magnitude >= 10 else 2 if magnitude >= 1 else 3
+    decimals = 0 if magnitude >= 100 else 1 if magnitude >= 10 else 2 if magnitude >= 1 else 3 if magnitude >= 0.1 else 4
     return f"{value:,.{decimals}f}"
 
 
@@ -110,7 +111,6 @@ class Case:
         self.errors = sorted({r["error_message"] for r in records if r.get("error_occurred")})
         self.labels = sorted({r["label"] for r in records if r.get("label")})
         records = [r for r in records if not r.get("error_occurred")]
-        self.repetitions = len(records)
         self.samples = {}
         self.shown = "time"
         if not records:
@@ -383,7 +383,8 @@ def write_plot(program, about, path):
         figure, axes = pyplot.subplots(figsize=(7, 3.5))
         for line, points in lines.items():
             middle = [sample.median for _, sample in points]
-            ranges = [[m - s.low for m, (_, s) in zip(middle, points)], [s.high - m for m, (_, s) in zip(middle, points)]]
+            ranges = [[sample.median - sample.low for _, sample in points],
+                      [sample.high - sample.median for _, sample in points]]
             axes.errorbar([x for x, _ in points], middle, yerr=ranges, marker="o", markersize=3, label=line)
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -424,8 +425,8 @@ def main():
     for old in output.glob("*.svg"):
         old.unlink()
     parts = [
-        "# Benchmarks\n\nWritten by `./dev bench`; [how to read this](../README.md). Figures of one run on one machine: compare "
-        "within a table, not between runs.\n",
+        "# Benchmarks\n\nWritten by `./dev bench`; [how to read this](../README.md). Figures of one run on one machine: "
+        "compare within a table, not between runs.\n",
         machine_section(programs, source),
         targets_section(description["targets"], programs),
     ]
@@ -436,7 +437,8 @@ def main():
         parts.append(program_section(program, about, plot if drawn else None))
     model = source / "queueing_model.md"
     if model.exists():
-        parts.append(f"## queueing_model\n\n{description['programs']['queueing_model']['question']}\n\n{model.read_text()}")
+        question = description["programs"]["queueing_model"]["question"]
+        parts.append(f"## queueing_model\n\n{question}\n\n{model.read_text()}")
     (output / "README.md").write_text("\n".join(parts))
     print(f"{output / 'README.md'}: {len(programs)} programs")
 
