@@ -117,7 +117,7 @@ Counts MustCount(absl::FunctionRef<void()> once) {
   return counts.value_or(Counts());
 }
 
-void Keep(const void* block) { asm volatile("" ::"r"(block) : "memory"); }
+void Keep(void* block) { asm volatile("" ::"r"(block) : "memory"); }
 
 TEST(Counting, SeesNew) {
   EXPECT_EQ(MustCount([] { Keep(std::make_unique<int>().get()); }).allocations, kTimes);
