@@ -140,7 +140,7 @@ struct Queries {
     monitor::QueryCursor cursor;
     do {
       JobLock lock(core);
-      page = monitor::QueryPage(core, cursor);
+      monitor::QueryPage(core, cursor, page);
       benchmark::DoNotOptimize(page.data());
     } while (page.size() == monitor::kMaxPage);
   }

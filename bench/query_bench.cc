@@ -6,8 +6,9 @@
 // bare absl::flat_hash_map, whose keys live in one array, and a walk through as much memory as the jobs take, where
 // each address is found at the one before.
 //
-// Query: all of so many jobs (RUNNING and yielding; or PAUSED), as new vectors (Snapshot), or page by page into the
-// same records (Pages). Control: a walk that takes nothing but the status. Held: for how long a page holds the mutex.
+// Query: all of so many jobs (RUNNING and yielding; or PAUSED), as a new vector each time (Snapshot), into
+// the records of the time before (SnapshotInto), or page by page into one page of records (Pages). Control: a walk that
+// takes nothing but the status. Held: for how long a page holds the mutex.
 
 #include <algorithm>
 #include <array>
@@ -135,6 +136,17 @@ void Snapshot(benchmark::State& state) {
 }
 
 template <Condition condition>
+void SnapshotInto(benchmark::State& state) {
+  WatchedJobs& jobs = Jobs(state.range(0), condition);
+  std::vector<monitor::JobInfo> all;
+  for (auto _ : state) {
+    monitor::SnapshotJobs(jobs.core(), all);
+    Consume(all);
+  }
+  state.SetItemsProcessed(state.iterations() * state.range(0));
+}
+
+template <Condition condition>
 void Pages(benchmark::State& state) {
   WatchedJobs& jobs = Jobs(state.range(0), condition);
   std::vector<monitor::JobInfo> page;
@@ -143,7 +155,7 @@ void Pages(benchmark::State& state) {
     do {
       {
         JobLock lock(jobs.core());
-        page = monitor::QueryPage(jobs.core(), cursor);
+        monitor::QueryPage(jobs.core(), cursor, page);
       }
       Consume(page);
     } while (page.size() == monitor::kMaxPage);
@@ -172,7 +184,7 @@ void Held(benchmark::State& state) {
     do {
       JobLock lock(jobs.core());
       const BenchClock::time_point from = BenchClock::now();
-      page = monitor::QueryPage(jobs.core(), cursor);
+      monitor::QueryPage(jobs.core(), cursor, page);
       held.push_back(std::chrono::duration<double, std::micro>(BenchClock::now() - from).count());
     } while (page.size() == monitor::kMaxPage);
   }
@@ -196,6 +208,8 @@ BENCHMARK(FindInBareMap)->Apply(FindCounts);
 BENCHMARK(RandomAccess)->Apply(FindCounts);
 BENCHMARK(Snapshot<Condition::kYielding>)->Apply(Counts);
 BENCHMARK(Snapshot<Condition::kParked>)->Apply(Counts);
+BENCHMARK(SnapshotInto<Condition::kYielding>)->Apply(Counts);
+BENCHMARK(SnapshotInto<Condition::kParked>)->Apply(Counts);
 BENCHMARK(Pages<Condition::kYielding>)->Apply(Counts);
 BENCHMARK(Pages<Condition::kParked>)->Apply(Counts);
 BENCHMARK(StatusOnly)->Apply(Counts);

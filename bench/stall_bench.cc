@@ -60,6 +60,7 @@ void Stall(benchmark::State& state) {
   static bench::WatchedJobs& jobs = *new bench::WatchedJobs(kJobs, bench::Condition::kYielding);
   std::vector<double> times;
   times.reserve(kCalls);
+  std::vector<monitor::JobInfo> infos;
   size_t queries = 0;
   for (auto _ : state) {
     std::atomic<bool> done{false};
@@ -67,7 +68,8 @@ void Stall(benchmark::State& state) {
     if (!StartJob(*job).ok()) std::abort();
     while (!done.load(std::memory_order_acquire)) {
       if (monitor == Monitor::kIdle) continue;
-      benchmark::DoNotOptimize(monitor::SnapshotJobs(jobs.core()));
+      monitor::SnapshotJobs(jobs.core(), infos);
+      benchmark::DoNotOptimize(infos.data());
       ++queries;
     }
     // It is READY, and has to be asked to end, unless it ended by itself.
