@@ -1,27 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What does it buy to replace the lock around everything that happens in a context by one small job_mutex? The same
-// drivers and the same monitors, on the same loop, once under the AioContext lock (baseline/README.md) and once in
-// jobcore. Each driver loops {step of work, pause point, a turn of its loop}; each monitor makes rounds of {query all
-// jobs; now and then pause a job, see it park, resume it; more rarely cancel one and start another}.
+// drivers and the same monitors, on the same loop,
+//   AioContextLock   under the lock of each context, as it was (baseline/README.md);
+//   FairContextLock  under one that makes nobody starve, which it never was: the strongest opponent of its kind;
+//   JobMutexOnly     in jobcore.
+// Each driver loops {step of work, pause point, a turn of its loop}; each monitor makes rounds of {query all jobs; now
+// and then pause a job, see it park, resume it; more rarely cancel one and start another}.
 //
-//   io, monitors   threads
-//   step_us        length of a step: processor time that the job spends between two returns to its loop
-//   jobs           in all, dealt out to the I/O threads
-//   period_us      each monitor's rounds begin so often; 0: without a break
-//   rest_us        the driver sleeps so long after each step, as if it waited for a disk: nothing is locked then
-//   steps_per_turn between two returns to the loop; every step has its pause point
+// Arguments
+//   io, monitors    threads. More of them than processors: the row is labelled, it measures the scheduler.
+//   step_us         length of a step: processor time that the job spends between two pause points
+//   jobs            in all, dealt out to the I/O threads
+//   period_us       each monitor's rounds begin so often; 0: without a break
+//   rest_us         the driver sleeps so long after each step, as if it waited for a disk: nothing is locked then
+//   steps_per_turn  between two returns to the loop, which is where the locked designs let go of their lock
 //
-//   alone          steps per second and I/O thread without monitors
-//   of_alone       throughput with monitors / without. Pauses that were asked for count against both designs.
-//   query, pause, cancel   until the call has returned (accepted). _max of 0.4 s and more: it came back
-//                  only when the drivers had stopped
-//   parked         from before the call of pause until the driver is about to park
-//   stall          from the end of a step to the beginning of the next on the same I/O thread, unless it was asked to
-//   stop given_up       rounds that had not ended when the drivers were stopped. What had not returned by then is
-//                  counted with the time until it did, which is less than it would have taken.
-//
-// The control for the loop, and for what calls cost when nobody is in the way, is `alone` of both designs.
+// Counters. Percentiles are over calls: without a break, whoever gets the lock once makes many calls in a row before
+// the other side is awake, so there they flatter the locks; compare the rows with a period, and queries_per_s.
+//   alone_steps_per_s    of all drivers, without monitors; the control: what the designs' driver sides cost
+//   of_alone             throughput with monitors / without. Pauses that were asked for count against all designs.
+//   query, pause, cancel until the call has returned: accepted. From 0.4 s on: it came back only when the drivers had
+//                        been stopped
+//   parked               from before the call of pause until the driver is about to park
+//   stall                from the end of a step to the beginning of the next on the same I/O thread, unless the job
+//                        was asked to stop
+//   given_up             monitors that were in the middle of a round when the drivers were stopped. A call that had not
+//                        returned by then counts with less than it would have taken.
 
 #include <pthread.h>
 #include <sched.h>

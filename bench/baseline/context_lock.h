@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "absl/functional/function_ref.h"
+#include "aio/cpu_relax.h"
 #include "job-common/aio_context.h"
 #include "job-common/clock.h"
 
@@ -22,7 +23,7 @@ class ContextLock {
   enum class Kind {
     kAsItWas,  // QemuRecMutex: a recursive pthread mutex. Who comes first gets it, be others ever so long asleep over
                // it.
-    kFair,     // what it never was: whoever comes later lines up behind those who wait, as with JobMutex
+    kFair,     // what it never was: JobMutex's algorithm. Who comes later lines up behind those who wait.
   };
 
   explicit ContextLock(Kind kind) : kind_(kind) {}
@@ -33,11 +34,7 @@ class ContextLock {
     if (kind_ == Kind::kAsItWas || owner_.load(std::memory_order_relaxed) == std::this_thread::get_id()) {
       mutex_.lock();
     } else if (waiters_.load(std::memory_order_relaxed) != 0 || !mutex_.try_lock()) {
-      waiters_.fetch_add(1, std::memory_order_relaxed);
-      gate_.lock();
-      mutex_.lock();
-      gate_.unlock();
-      waiters_.fetch_sub(1, std::memory_order_relaxed);
+      LineUp();
     }
     ++depth_;
     if (kind_ == Kind::kFair) owner_.store(std::this_thread::get_id(), std::memory_order_relaxed);
@@ -49,6 +46,19 @@ class ContextLock {
   }
 
  private:
+  void LineUp() {
+    constexpr int kSpins = 200;
+    for (int i = 0; i < kSpins && waiters_.load(std::memory_order_relaxed) == 0; ++i) {
+      internal::CpuRelax();
+      if (mutex_.try_lock()) return;
+    }
+    waiters_.fetch_add(1, std::memory_order_relaxed);
+    gate_.lock();
+    mutex_.lock();
+    gate_.unlock();
+    waiters_.fetch_sub(1, std::memory_order_relaxed);
+  }
+
   const Kind kind_;
   std::recursive_mutex mutex_;
   int depth_ = 0;  // guarded by mutex_
