@@ -112,28 +112,37 @@ class Case:
         records = [r for r in records if not r.get("error_occurred")]
         self.repetitions = len(records)
         self.samples = {}
+        self.shown = "time"
         if not records:
             return
         self.samples["time"] = Sample([r["real_time"] * NANOSECONDS[r["time_unit"]] for r in records], "ns")
-        for name in records[0]:
-            values = [r[name] for r in records if name in r]
-            if name in NO_COUNTERS or not all(isinstance(v, (int, float)) for v in values):
+        for key in records[0]:
+            values = [r[key] for r in records if r.get(key) is not None]
+            if key in NO_COUNTERS or not values:
                 continue
-            unit, factor = counter_unit(name)
-            self.samples[name] = Sample([v * factor for v in values], unit)
+            if isinstance(values[0], bool):  # something that should be so
+                self.labels += [] if all(values) else [f"not {key}"]
+            elif isinstance(values[0], (int, float)):
+                unit, factor = counter_unit(key)
+                self.samples[key] = Sample([v * factor for v in values], unit)
         rates = [r["items_per_second"] for r in records if r.get("items_per_second")]
+        inverted = [key for key in self.samples if key.startswith("per_")]
         if rates:
             self.samples["per_item"] = Sample([1e9 / rate for rate in rates], "ns")
+        elif inverted:
+            self.samples["per_item"] = self.samples[inverted[0]]
+        self.shown = "per_item" if "per_item" in self.samples else "time"
 
     def main(self):
         """What the table and the plot show: the time of an item where the benchmark says how many there were."""
-        return self.samples.get("per_item") or self.samples.get("time")
+        return self.samples[self.shown]
 
-    def counters(self):
-        shown = set(self.samples) - {"time", "per_item", "items_per_second"}
-        if "per_item" in self.samples:  # then these say the same
-            shown = {name for name in shown if not name.startswith("per_")}
-        return [(name, self.samples[name]) for name in sorted(shown)]
+    def counters(self, wanted):
+        """Those that are wanted, in this order; none named: all."""
+        others = [key for key in self.samples if key not in ("time", "per_item", "items_per_second", self.shown)
+                  and not key.startswith("per_")]
+        keys = [key for key in wanted if key in others] if wanted else sorted(others)
+        return [(key, self.samples[key]) for key in keys]
 
 
 class Program:
@@ -157,7 +166,7 @@ def order(record):
     return record.get("family_index", 0), record.get("per_family_instance_index", 0)
 
 
-def load(directory):
+def load(directory, descriptions):
     programs = {}
     for path in sorted(directory.glob("*_bench.json")):
         try:
@@ -166,6 +175,10 @@ def load(directory):
             print(f"{path.name}: not understood ({error})", file=sys.stderr)
             continue
         programs[program.name] = program
+        for pattern, value in descriptions.get(program.name, {}).get("main", []):
+            for case in program.cases.values():
+                if re.fullmatch(pattern, case.name) and value in case.samples:
+                    case.shown = value
     return programs
 
 
@@ -182,7 +195,7 @@ def case_named(programs, program, name):
 
 
 def best_control(programs, program, patterns, value):
-    """The quickest of the cases that the patterns name: (its sample, its name), or a text."""
+    """The quickest of the cases that the patterns name: its sample, or a text."""
     found = []
     cases = programs[program].cases if program in programs else {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
@@ -191,7 +204,7 @@ def best_control(programs, program, patterns, value):
     if not found:
         return f"no such control: {program} {patterns}"
     best = min(found, key=lambda case: pick(case, value).median)
-    return pick(best, value), best.name
+    return pick(best, value)
 
 
 def pick(case, value):
@@ -224,9 +237,9 @@ def check(target, programs):
                                target.get("control_value", value))
         if isinstance(control, str):
             return control, "", "–"
-        whole = control[0].median * target.get("control_share", 1)
+        whole = control.median * target.get("control_share", 1)
         measured /= whole
-        text = f"{digits(measured)} × ({text} / {show(whole, control[0].unit)})"
+        text = f"{digits(measured)} × ({text} / {show(whole, control.unit)})"
     elif unit != sample.unit and sample.unit:
         return f"measured in '{sample.unit}', not in '{unit}'", "", "–"
     elif not sample.unit:  # a plain number is one of what the target counts in
@@ -261,11 +274,12 @@ def targets_section(targets, programs):
 
 
 def control_of(case, program, controls):
-    """The control that belongs to a case: the first whose pattern matches."""
+    """The control that belongs to a case: the first whose pattern matches; it may use the pattern's groups."""
     for pattern, control in controls:
-        if fnmatch.fnmatchcase(case.name, pattern) and control in program.cases and control != case.name:
-            if program.cases[control].samples:
-                return program.cases[control]
+        match = re.fullmatch(pattern, case.name)
+        other = program.cases.get(match.expand(control)) if match else None
+        if other and other is not case and other.samples:
+            return other
     return None
 
 
@@ -273,7 +287,8 @@ def program_section(program, about, plot):
     lines = [f"## {program.name}\n", about.get("question", "") + "\n"]
     controls = about.get("controls", [])
     any_control = any(control_of(case, program, controls) for case in program.cases.values())
-    any_counter = any(case.counters() for case in program.cases.values())
+    wanted = about.get("counters", [])
+    any_counter = any(case.counters(wanted) for case in program.cases.values())
     header = ["case", "median", "min – max"] + ["× control"] * any_control + ["counters (median)"] * any_counter
     rows = []
     for case in program.cases.values():
@@ -282,12 +297,13 @@ def program_section(program, about, plot):
             rows.append([name, "failed", "; ".join(case.errors)] + [""] * (any_control + any_counter))
             continue
         main = case.main()
-        row = [name, show(main.median, main.unit) + (" per item" if "per_item" in case.samples else ""), main.spread()]
+        what = {"time": "", "per_item": " per item"}.get(case.shown, f" ({without_unit(case.shown)})")
+        row = [name, show(main.median, main.unit) + what, main.spread()]
         if any_control:
             control = control_of(case, program, controls)
             row.append(digits(main.median / control.main().median) if control and control.main().median else "")
         if any_counter:
-            row.append(", ".join(f"{without_unit(n)} {show(s.median, s.unit)}" for n, s in case.counters()))
+            row.append(", ".join(f"{without_unit(n)} {show(s.median, s.unit)}" for n, s in case.counters(wanted)))
         rows.append(row)
     lines.append(table(header, rows))
     if plot:
@@ -332,9 +348,27 @@ def machine_section(programs, directory):
     return table(["", ""], rows)
 
 
-def write_plot(program, path):
-    """Lines where a benchmark was run with three or more sizes, dots with their ranges otherwise. False: no plot."""
+def lines_over(cases, argument):
+    """{line: [(argument's value, sample)]} of benchmarks that were run with three or more values of it; none named: the
+    last argument."""
+    lines = {}
+    for case in cases:
+        parts = case.name.split("/")
+        where = next((i for i, part in enumerate(parts) if part.startswith(f"{argument}:")), -1) if argument else -1
+        value = parts[where].rpartition(":")[2]  # of "jobs" and "1000", or of "1000"
+        if len(parts) > 1 and value.isdigit() and int(value) > 0 and (not argument or where >= 0):
+            rest = [part for i, part in enumerate(parts) if i != where % len(parts)]
+            lines.setdefault("/".join(rest), []).append((int(value), case.main()))
+    lines = {line: sorted(points, key=lambda p: p[0]) for line, points in lines.items() if len(points) >= 3}
+    common = set.intersection(*(set(line.split("/")) for line in lines)) if len(lines) > 1 else set()
+    return {"/".join(part for part in line.split("/") if part not in common): points for line, points in lines.items()}
+
+
+def write_plot(program, about, path):
+    """Lines where there are sizes, dots with their ranges otherwise. False: no plot."""
     cases = [case for case in program.cases.values() if case.samples and case.main().median > 0]
+    unit = collections.Counter(case.main().unit for case in cases).most_common(1)[0][0] if cases else ""
+    cases = [case for case in cases if case.main().unit == unit]
     if len(cases) < 2:
         return False
     import matplotlib
@@ -344,24 +378,19 @@ def write_plot(program, path):
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "jobcore", "font.size": 9})
     from matplotlib import pyplot, ticker
 
-    series = {}
-    for case in cases:
-        family, _, argument = case.name.rpartition("/")
-        argument = argument.rpartition(":")[2]  # of "jobs:1000"
-        if argument.isdigit() and int(argument) > 0:
-            series.setdefault(family, []).append((int(argument), case.main()))
-    series = {family: sorted(points, key=lambda p: p[0]) for family, points in series.items() if len(points) >= 3}
-    if series:
+    lines = lines_over(cases, about.get("plot_over"))
+    if lines:
         figure, axes = pyplot.subplots(figsize=(7, 3.5))
-        for family, points in series.items():
+        for line, points in lines.items():
             middle = [sample.median for _, sample in points]
             ranges = [[m - s.low for m, (_, s) in zip(middle, points)], [s.high - m for m, (_, s) in zip(middle, points)]]
-            axes.errorbar([x for x, _ in points], middle, yerr=ranges, marker="o", markersize=3, label=family)
+            axes.errorbar([x for x, _ in points], middle, yerr=ranges, marker="o", markersize=3, label=line)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: show(y, "ns")))
+        axes.set_xlabel(about.get("plot_over", ""))
+        axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: show(y, unit)))
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: digits(x)))
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     else:
         figure, axes = pyplot.subplots(figsize=(7, 0.6 + 0.28 * len(cases)))
         for row, case in enumerate(cases):
@@ -371,10 +400,11 @@ def write_plot(program, path):
         axes.set_yticks(range(len(cases)), [case.name for case in cases])
         axes.invert_yaxis()
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: show(x, "ns")))
+        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: show(x, unit)))
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
-            axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5), numticks=8))
+            low, high = axis.get_view_interval()
+            axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
         axis.set_minor_locator(ticker.NullLocator())
     axes.grid(True, linewidth=0.4)
     figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
@@ -387,7 +417,7 @@ def main():
         sys.exit(__doc__)
     source, output = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     description = json.loads((HERE / "targets.json").read_text())
-    programs = load(source)
+    programs = load(source, description["programs"])
     if not programs:
         sys.exit(f"no results in {source}")
     output.mkdir(parents=True, exist_ok=True)
@@ -401,12 +431,12 @@ def main():
     ]
     for program in programs.values():
         plot = f"{program.name}.svg"
-        drawn = write_plot(program, output / plot)
-        parts.append(program_section(program, description["programs"].get(program.name, {}), plot if drawn else None))
-    for text in sorted(source.glob("*.txt")):  # what the scripts have printed
-        if text.stem in description["programs"]:
-            about = description["programs"][text.stem]
-            parts.append(f"## {text.stem}\n\n{about['question']}\n\n```text\n{text.read_text().rstrip()}\n```\n")
+        about = description["programs"].get(program.name, {})
+        drawn = write_plot(program, about, output / plot)
+        parts.append(program_section(program, about, plot if drawn else None))
+    model = source / "queueing_model.md"
+    if model.exists():
+        parts.append(f"## queueing_model\n\n{description['programs']['queueing_model']['question']}\n\n{model.read_text()}")
     (output / "README.md").write_text("\n".join(parts))
     print(f"{output / 'README.md'}: {len(programs)} programs")
 
