@@ -189,9 +189,9 @@ class Measured:
         rows = collections.defaultdict(dict)
         for file in files:
             with open(file, encoding="utf-8") as stream:
-                for row in json.load(stream)["benchmarks"]:
-                    if row.get("aggregate_name", "median") != "median":
-                        continue
+                benchmarks = json.load(stream)["benchmarks"]
+                medians = [row for row in benchmarks if row.get("aggregate_name") == "median"]
+                for row in medians or benchmarks:
                     design = re.search(r"Contention<(\w+)>", row["name"])
                     if design:
                         args = {k: int(v) for k, v in re.findall(r"(\w+):(\d+)", row["name"])}
