@@ -28,6 +28,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "job-common/block_pool.h"
 #include "job-common/clock.h"
 #include "job-common/fwd.h"
 #include "job-common/poller.h"
@@ -297,7 +298,7 @@ class FdHandler {
 
 template <typename F>
 void AioContext::Post(const char* name, F function) {
-  struct Item final : WorkItem {
+  struct Item final : WorkItem, internal::Pooled {
     Item(const char* n, F f) : WorkItem(n, &Invoke), function(std::move(f)) {}
     static void Invoke(WorkItem& self, Reason reason) JOBCORE_EXCLUDES(job_mutex) {
       std::unique_ptr<Item> item(static_cast<Item*>(&self));
