@@ -78,8 +78,9 @@ void JobOps::Remember(const Job& job, TimePoint now) {
       .unit = job.progress_.unit(),
       .progress = job.progress_.Get(),
       .details = job.details_,
-      .times = Times(job, now),
+      .times = {},
   };
+  GetTimes(job, now, record.times);
   history.Add(std::make_shared<const monitor::JobRecord>(std::move(record)), job.core_.garbage_);
 }
 

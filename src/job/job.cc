@@ -170,37 +170,6 @@ Nanoseconds JobOps::WaitingTime(const Job& job, const JobTimes& times, TimePoint
   return std::max(suspended - times.Parked() - times.throttled, Nanoseconds(0));
 }
 
-monitor::JobInfo JobOps::Info(const Job& job, TimePoint now) {
-  const ProgressSnapshot progress = job.progress_.Get();
-  JobTimes times = Times(job, now);
-  const double rate = Rate(job, now, progress, times);
-  const bool at_rest = IsReady(job.status_) && progress.current == progress.total;
-  return {
-      .id = job.id_,
-      .number = job.number_,
-      .group = job.txn_->number(),
-      .type = job.type_,
-      .context = job.context().name(),
-      .status = job.status_,
-      .pause_reasons = job.pause_reasons_,
-      .cancelling = job.word_.cancel_requested(),
-      .auto_finalize = job.auto_finalize_,
-      .auto_dismiss = job.auto_dismiss_,
-      .capabilities = job.capabilities_,
-      .unit = job.progress_.unit(),
-      .progress = progress,
-      .rate = rate,
-      .eta = at_rest ? std::nullopt : internal::TimeLeft(progress, rate),
-      .outcome = job.outcome_,
-      .details = job.details_,
-      .speed = job.throttling_ != nullptr ? static_cast<int64_t>(job.throttling_->allowance.speed()) : 0,
-      .io_status = job.io_status_,
-      .last_event = job.last_event_,
-      .status_since = job.status_since_,
-      .times = std::move(times),
-  };
-}
-
 std::vector<JobRef> JobOps::JobsAfter(const JobCore& core, uint64_t after, size_t max) {
   std::vector<JobRef> page;
   VisitAfter(core, after, max, [&page](Job& job) { page.emplace_back(job); });
