@@ -88,8 +88,8 @@ void Scale(benchmark::State& state, Rest rest) {
       world.main().RunOnce(/*may_block=*/false);
     }
     created = Seconds(start);
-    state.counters["resident_per_job"] = (ResidentBytes() - resident) / static_cast<double>(count);
-    state.counters["heap_per_job"] = (HeapBytes() - heap) / static_cast<double>(count);
+    state.counters["resident_B"] = (ResidentBytes() - resident) / static_cast<double>(count);
+    state.counters["heap_B"] = (HeapBytes() - heap) / static_cast<double>(count);
 
     start = std::chrono::steady_clock::now();
     (void)monitor::CancelAll(world.core());

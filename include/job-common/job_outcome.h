@@ -50,7 +50,13 @@ class OutcomeSlot {
   const JobOutcome* get() const { return value_; }
   const JobOutcome& operator*() const { return *value_; }
   const JobOutcome* operator->() const { return value_; }
-  operator std::optional<JobOutcome>() const { return has_value() ? std::optional(*value_) : std::nullopt; }
+  void CopyTo(std::optional<JobOutcome>& outcome) const {
+    if (has_value()) {
+      outcome = *value_;
+    } else {
+      outcome.reset();
+    }
+  }
 
  private:
   void Clear();

@@ -68,10 +68,15 @@ inline constexpr size_t kMaxPage = 64;
 // A job that lives throughout a walk with one cursor is seen exactly once.
 std::vector<JobInfo> QueryPage(const JobCore& core, QueryCursor& cursor, size_t max = kMaxPage)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+// The same in place of what `page` holds, with its memory: who looks again and again allocates next to nothing.
+void QueryPage(const JobCore& core, QueryCursor& cursor, std::vector<JobInfo>& page, size_t max = kMaxPage)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
 // All visible jobs, newest first; takes the mutex for a page at a time. Each record is as of the moment of its
 // page (see JobInfo::last_event).
 std::vector<JobInfo> SnapshotJobs(JobCore& core) JOBCORE_EXCLUDES(job_mutex);
+// The same in place of what `all` holds, with its memory.
+void SnapshotJobs(JobCore& core, std::vector<JobInfo>& all) JOBCORE_EXCLUDES(job_mutex);
 
 }  // namespace jobcore::inline JOBCORE_ABI::monitor
 

@@ -80,7 +80,7 @@ void JobOps::Remember(const Job& job, TimePoint now) {
   record->unit = job.progress_.unit();
   record->progress = job.progress_.Get();
   record->details = job.details_;
-  record->times = Times(job, now);
+  GetTimes(job, now, record->times);
   history.Add(record, job.core_.garbage_);
 }
 

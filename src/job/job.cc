@@ -137,11 +137,7 @@ JobEvent& JobOps::AppendEvent(Job& job, TimePoint now) {
   event.job_number = job.number_;
   event.job_id = job.id_;
   event.status = job.status_;
-  if (job.outcome_.has_value()) {
-    event.outcome = *job.outcome_;
-  } else {
-    event.outcome.reset();
-  }
+  job.outcome_.CopyTo(event.outcome);
   event.time = now;
   job.last_event_ = event.sequence;
   NoteChange(core);
@@ -210,37 +206,6 @@ Nanoseconds JobOps::WaitingTime(const Job& job, const JobTimes& times, TimePoint
     suspended += std::max(now - run.since(), Nanoseconds(0));
   }
   return std::max(suspended - times.Parked() - times.throttled, Nanoseconds(0));
-}
-
-monitor::JobInfo JobOps::Info(const Job& job, TimePoint now) {
-  const ProgressSnapshot progress = job.progress_.Get();
-  JobTimes times = Times(job, now);
-  const double rate = Rate(job, now, progress, times);
-  const bool at_rest = IsReady(job.status_) && progress.current == progress.total;
-  return {
-      .id = job.id_,
-      .number = job.number_,
-      .group = job.txn_->number(),
-      .type = job.type_,
-      .context = job.context().name(),
-      .status = job.status_,
-      .pause_reasons = job.pause_reasons_,
-      .cancelling = job.word_.cancel_requested(),
-      .auto_finalize = job.auto_finalize_,
-      .auto_dismiss = job.auto_dismiss_,
-      .capabilities = job.capabilities_,
-      .unit = job.progress_.unit(),
-      .progress = progress,
-      .rate = rate,
-      .eta = at_rest ? std::nullopt : internal::TimeLeft(progress, rate),
-      .outcome = job.outcome_,
-      .details = job.details_,
-      .speed = job.throttling_ != nullptr ? static_cast<int64_t>(job.throttling_->allowance.speed()) : 0,
-      .io_status = job.io_status_,
-      .last_event = job.last_event_,
-      .status_since = job.status_since_,
-      .times = std::move(times),
-  };
 }
 
 std::vector<JobRef> JobOps::JobsAfter(const JobCore& core, uint64_t after, size_t max) {

@@ -155,7 +155,8 @@ class JobOps {
   static TimePoint ReadClock(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);  // not the cached time
   // Returns the time of the transition.
   static TimePoint AccountTransition(Job& job, JobStatus from, JobStatus to) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static JobTimes Times(const Job& job, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Into `times`, whose memory is used again.
+  static void GetTimes(const Job& job, TimePoint now, JobTimes& times) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Units per second; takes a sample.
   static double Rate(const Job& job, TimePoint now, const ProgressSnapshot& progress, const JobTimes& times)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -260,7 +261,8 @@ class JobOps {
   static void RemoveMember(JobTxn& txn, Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   // --- For query.cc and wait.cc ---
-  static monitor::JobInfo Info(const Job& job, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Into `info`, whose memory is used again.
+  static void GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static const JobCore::Registry& Jobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
     return core.jobs_;
   }

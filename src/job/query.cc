@@ -1,47 +1,114 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// A page of records is filled in under the mutex, so it has to be quick: nothing is allocated that the records have
+// room for already.
 
 #include "job-monitor/job_query.h"
 
 #include <algorithm>
+#include <optional>
+#include <span>
 
 #include "job/job_ops.h"
+#include "job/rate_estimate.h"
 
-namespace jobcore::inline JOBCORE_ABI::monitor {
+namespace jobcore::inline JOBCORE_ABI {
+
+void JobOps::GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) {
+  info.id = job.id_;
+  info.number = job.number_;
+  info.group = job.txn_->number();
+  info.type = job.type_;
+  info.context = job.context().name();
+  info.status = job.status_;
+  info.pause_reasons = job.pause_reasons_;
+  info.cancelling = job.word_.cancel_requested();
+  info.auto_finalize = job.auto_finalize_;
+  info.auto_dismiss = job.auto_dismiss_;
+  info.capabilities = job.capabilities_;
+  info.unit = job.progress_.unit();
+  info.progress = job.progress_.Get();
+  GetTimes(job, now, info.times);
+  info.rate = Rate(job, now, info.progress, info.times);
+  const bool at_rest = IsReady(job.status_) && info.progress.current == info.progress.total;
+  info.eta = at_rest ? std::nullopt : internal::TimeLeft(info.progress, info.rate);
+  job.outcome_.CopyTo(info.outcome);
+  info.details = job.details_;
+  info.speed = job.throttling_ != nullptr ? static_cast<int64_t>(job.throttling_->allowance.speed()) : 0;
+  info.io_status = job.io_status_;
+  info.last_event = job.last_event_;
+  info.status_since = job.status_since_;
+}
+
+namespace monitor {
+namespace {
+
+struct Filled {
+  size_t count;
+  bool more;  // jobs older than these
+};
+
+// Fills in `page` from the cursor on, newest first.
+Filled Fill(const JobCore& core, QueryCursor& cursor, std::span<JobInfo> page)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+  const auto& jobs = JobOps::Jobs(core);
+  const TimePoint now = JobOps::Now(core);
+  auto next = jobs.lower_bound(cursor.before);
+  size_t count = 0;
+  for (; next != jobs.begin() && count < page.size(); ++count) {
+    --next;
+    cursor.before = next->first;
+    JobOps::GetInfo(*next->second, now, page[count]);
+  }
+  return {.count = count, .more = next != jobs.begin()};
+}
+
+}  // namespace
 
 JobInfo Query(const Job& job) {
   job.core().mutex().AssertHeld("monitor::Query");
-  return JobOps::Info(job, JobOps::Now(job.core()));
+  JobInfo info;
+  JobOps::GetInfo(job, JobOps::Now(job.core()), info);
+  return info;
+}
+
+void QueryPage(const JobCore& core, QueryCursor& cursor, std::vector<JobInfo>& page, size_t max) {
+  core.mutex().AssertHeld("monitor::QueryPage");
+  page.resize(std::min({max, kMaxPage, core.job_count()}));
+  page.resize(Fill(core, cursor, page).count);
 }
 
 std::vector<JobInfo> QueryPage(const JobCore& core, QueryCursor& cursor, size_t max) {
-  core.mutex().AssertHeld("monitor::QueryPage");
-  max = std::min(max, kMaxPage);
   std::vector<JobInfo> page;
-  const auto& jobs = JobOps::Jobs(core);
-  page.reserve(std::min(max, jobs.size()));
-  const TimePoint now = JobOps::Now(core);
-  auto next = jobs.lower_bound(cursor.before);
-  while (next != jobs.begin() && page.size() < max) {
-    --next;
-    cursor.before = next->first;
-    page.push_back(JobOps::Info(*next->second, now));
-  }
+  QueryPage(core, cursor, page, max);
   return page;
+}
+
+void SnapshotJobs(JobCore& core, std::vector<JobInfo>& all) {
+  // Room for the records is made while the mutex is free.
+  size_t room;
+  {
+    JobLock lock(core);
+    room = core.job_count();
+  }
+  QueryCursor cursor;
+  size_t size = 0;
+  for (bool more = true; more;) {
+    all.resize(room);
+    JobLock lock(core);
+    const Filled page = Fill(core, cursor, std::span(all).subspan(size, std::min(room - size, kMaxPage)));
+    size += page.count;
+    more = page.more;
+    if (more) room = std::max(room, size + kMaxPage);  // some are newer than the count
+  }
+  all.resize(size);
 }
 
 std::vector<JobInfo> SnapshotJobs(JobCore& core) {
   std::vector<JobInfo> all;
-  QueryCursor cursor;
-  for (;;) {
-    std::vector<JobInfo> page;
-    {
-      JobLock lock(core);
-      page = QueryPage(core, cursor);
-    }
-    const bool end = page.size() < kMaxPage;
-    all.insert(all.end(), std::make_move_iterator(page.begin()), std::make_move_iterator(page.end()));
-    if (end) return all;
-  }
+  SnapshotJobs(core, all);
+  return all;
 }
 
-}  // namespace jobcore::inline JOBCORE_ABI::monitor
+}  // namespace monitor
+}  // namespace jobcore::inline JOBCORE_ABI

@@ -60,19 +60,25 @@ TimePoint JobOps::AccountTransition(Job& job, JobStatus from, JobStatus to) {
   return now;
 }
 
-JobTimes JobOps::Times(const Job& job, TimePoint now) {
+void JobOps::GetTimes(const Job& job, TimePoint now, JobTimes& times) {
   const auto instant = [&core = job.core_](TimePoint time) { return Instant{time, core.WallTimeOf(time)}; };
-  JobTimes times;
   times.created = instant(job.created_at_);
+  times.started.reset();
+  times.concluded.reset();
+  times.in_status.fill(Nanoseconds(0));
+  if (job.started_) times.started = instant(job.left_created_at_);
   std::copy(job.in_status_.begin(), job.in_status_.end(), times.in_status.begin() + Job::kFirstTimed);
-  if (const internal::JobAccount* account = job.account_.get(); account != nullptr) {
-    times.pauses.reserve(account->pauses.size());
-    for (const internal::JobAccount::Pause& pause : account->pauses) {
+  if (const internal::JobAccount* account = job.account_.get(); account == nullptr) {
+    times.pauses.clear();
+  } else {
+    times.pauses.resize(account->pauses.size());
+    for (size_t i = 0; const internal::JobAccount::Pause& pause : account->pauses) {
       const Nanoseconds running = pause.active != 0 ? now.time_since_epoch() : Nanoseconds(0);
-      times.pauses.push_back({pause.reason, pause.time + running});
+      PauseTime& time = times.pauses[i++];
+      time.reason = pause.reason;
+      time.time = pause.time + running;
     }
   }
-  if (job.started_) times.started = instant(job.left_created_at_);
   if (job.status_ != JobStatus::kCreated) {
     times.in_status[static_cast<size_t>(JobStatus::kCreated)] = job.left_created_at_ - job.created_at_;
   }
@@ -83,7 +89,6 @@ JobTimes JobOps::Times(const Job& job, TimePoint now) {
   if (job.status_ != JobStatus::kNull) times.in_status[static_cast<size_t>(job.status_)] += now - job.status_since_;
   times.throttled = ThrottledTime(job);
   times.waiting = WaitingTime(job, times, now);
-  return times;
 }
 
 double JobOps::Rate(const Job& job, TimePoint now, const ProgressSnapshot& progress, const JobTimes& times) {

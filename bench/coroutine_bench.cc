@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What coroutines and the suspensions of a job cost, within one thread:
+//
+//   AwaitEmpty       co_await of a coroutine that does nothing: its frame made, run, destroyed
+//   SpawnEmpty       the same, started by plain code as a chain of its own
+//   YieldAndEnter    a job yields, is woken by Enter, and goes on, in the turn of the loop that Enter asked for
+//   SleepZero        a job's Sleep(0): once around the queue of its loop, the main one or an I/O thread's
+//   TimerArmDisarm   a timer armed and disarmed, beside others that stay armed
+// Control: malloc + free of 128 bytes.
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "benchmark/benchmark.h"
+#include "job-common/aio_context.h"
+#include "job-common/coroutine.h"
+#include "job-common/job_core.h"
+#include "job-driver/job_context.h"
+#include "job-driver/job_driver.h"
+#include "job-monitor/job_wait.h"
+#include "two_threads.h"
+
+namespace jobcore {
+namespace {
+
+constexpr int64_t kBatch = 1000;
+
+void MallocFree(benchmark::State& state) {
+  for (auto _ : state) {
+    void* memory = std::malloc(128);
+    benchmark::DoNotOptimize(memory);
+    std::free(memory);
+  }
+}
+BENCHMARK(MallocFree)->MinTime(0.1);
+
+// --- Coroutines ---
+
+Co<void> Empty(int64_t& count) {
+  ++count;
+  co_return;
+}
+
+// Google Benchmark's loop runs inside of the coroutine, so that nothing but awaits is measured.
+Co<void> AwaitMany(benchmark::State& state, int64_t& count) {
+  for (auto _ : state) {
+    for (int64_t i = 0; i < kBatch; ++i) co_await Empty(count);
+  }
+}
+
+void AwaitEmpty(benchmark::State& state) {
+  const bench::MainLoop main(bench::kBlocking);
+  int64_t count = 0;
+  Spawn("bench", AwaitMany(state, count));
+  state.SetItemsProcessed(count);
+}
+BENCHMARK(AwaitEmpty)->MinTime(0.1);
+
+void SpawnEmpty(benchmark::State& state) {
+  const bench::MainLoop main(bench::kBlocking);
+  int64_t count = 0;
+  for (auto _ : state) {
+    for (int64_t i = 0; i < kBatch; ++i) Spawn("bench", Empty(count));
+  }
+  state.SetItemsProcessed(count);
+}
+BENCHMARK(SpawnEmpty)->MinTime(0.1);
+
+// As the loop runs them: from a callback, where time stands still.
+void SpawnEmptyInCallback(benchmark::State& state) {
+  const bench::MainLoop main(bench::kBlocking);
+  int64_t count = 0;
+  main.context().Post("bench", [&] {
+    for (auto _ : state) {
+      for (int64_t i = 0; i < kBatch; ++i) Spawn("bench", Empty(count));
+    }
+  });
+  main.context().RunOnce(/*may_block=*/true);
+  state.SetItemsProcessed(count);
+}
+BENCHMARK(SpawnEmptyInCallback)->MinTime(0.1);
+
+// --- Jobs ---
+
+class Yielder final : public JobDriver {
+ public:
+  explicit Yielder(int64_t& yields) : yields_(yields) {}
+  Co<absl::Status> Run(JobContext& job) override {
+    for (;;) {
+      if (absl::Status status = co_await job.Yield(); !status.ok()) co_return status;
+      ++yields_;
+    }
+  }
+
+ private:
+  int64_t& yields_;
+};
+
+void YieldAndEnter(benchmark::State& state) {
+  JobCore core;
+  int64_t yields = 0;
+  const JobRef job = *CreateJob(core, {.internal = true}, std::make_unique<Yielder>(yields));
+  if (!StartJob(*job).ok()) std::abort();
+  AioContext& main = core.main_context();
+  main.RunOnce(/*may_block=*/true);
+  for (auto _ : state) {
+    Enter(*job);
+    main.RunOnce(/*may_block=*/true);
+  }
+  state.SetItemsProcessed(yields);
+  if (!monitor::CancelAndWait(job).ok()) std::abort();
+}
+BENCHMARK(YieldAndEnter)->MinTime(0.1);
+
+// Wakes itself first, so that it does not suspend: what a yield alone costs.
+class SelfWaker final : public JobDriver {
+ public:
+  explicit SelfWaker(benchmark::State& state) : state_(state) {}
+  Co<absl::Status> Run(JobContext& job) override {
+    for (auto _ : state_) {
+      for (int64_t i = 0; i < kBatch; ++i) {
+        Enter(job.job());
+        if (absl::Status status = co_await job.Yield(); !status.ok()) co_return status;
+      }
+    }
+    co_return absl::OkStatus();
+  }
+
+ private:
+  benchmark::State& state_;
+};
+
+class ZeroSleeper final : public JobDriver {
+ public:
+  explicit ZeroSleeper(benchmark::State& state) : state_(state) {}
+  Co<absl::Status> Run(JobContext& job) override {
+    for (auto _ : state_) {
+      for (int64_t i = 0; i < kBatch; ++i) {
+        if (absl::Status status = co_await job.Sleep(Nanoseconds(0)); !status.ok()) co_return status;
+      }
+    }
+    co_return absl::OkStatus();
+  }
+
+ private:
+  benchmark::State& state_;
+};
+
+// Runs a job that is a benchmark itself.
+template <typename Driver>
+void InMainLoop(benchmark::State& state) {
+  bench::PinTo(bench::kMainCpu);
+  JobCore core;
+  const JobRef job = *CreateJob(core, {.internal = true}, std::make_unique<Driver>(state));
+  if (!StartJob(*job).ok() || !monitor::WaitFor(job).ok()) std::abort();
+  state.SetItemsProcessed(state.iterations() * kBatch);
+}
+
+template <typename Driver>
+void InIOThread(benchmark::State& state) {
+  bench::PinTo(bench::kMainCpu);
+  bench::OtherLoop io(bench::kBlocking);
+  JobCore core;
+  const JobRef job = *CreateJob(core, {.context = &io.context(), .internal = true}, std::make_unique<Driver>(state));
+  if (!StartJob(*job).ok() || !monitor::WaitFor(job).ok()) std::abort();
+  state.SetItemsProcessed(state.iterations() * kBatch);
+}
+// Of another thread than the one that is measured by default: by the clock on the wall.
+BENCHMARK(InMainLoop<ZeroSleeper>)->UseRealTime()->MinTime(0.1);
+BENCHMARK(InIOThread<ZeroSleeper>)->UseRealTime()->MinTime(0.1);
+BENCHMARK(InMainLoop<SelfWaker>)->UseRealTime()->MinTime(0.1);
+
+// --- Timers ---
+
+void TimerArmDisarm(benchmark::State& state) {
+  const bench::MainLoop main(bench::kBlocking);
+  const TimePoint far = main.context().clock().Now() + std::chrono::hours(1);
+  std::vector<std::unique_ptr<AioTimer>> others;
+  for (int64_t i = 0; i < state.range(0); ++i) {
+    others.push_back(std::make_unique<AioTimer>(main.context(), "other", [] {}));
+    others.back()->ArmAt(far + std::chrono::milliseconds(i * 7919 % 10'007));
+  }
+  AioTimer timer(main.context(), "bench", [] {});
+  for (auto _ : state) {
+    timer.ArmAt(far);
+    timer.Disarm();
+  }
+}
+BENCHMARK(TimerArmDisarm)->Arg(0)->Arg(1000)->MinTime(0.1);
+
+}  // namespace
+}  // namespace jobcore
+
+BENCHMARK_MAIN();
