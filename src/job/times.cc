@@ -59,28 +59,29 @@ TimePoint JobOps::AccountTransition(Job& job, JobStatus from, JobStatus to) {
 
 void JobOps::GetTimes(const Job& job, TimePoint now, JobTimes& times) {
   const auto instant = [&core = job.core_](TimePoint time) { return Instant{time, core.WallTimeOf(time)}; };
+  const auto in = [&times](JobStatus status) -> Nanoseconds& { return times.in_status[static_cast<size_t>(status)]; };
+  static constexpr decltype(internal::JobAccount::in_status) kNone{};
+
   times.created = instant(job.created_at_);
   times.started.reset();
   times.concluded.reset();
-  times.in_status.fill(Nanoseconds(0));
   if (job.started_) times.started = instant(job.left_created_at_);
-  if (const internal::JobAccount* account = job.account_.get(); account == nullptr) {
-    times.pauses.clear();
-  } else {
-    std::copy(account->in_status.begin(), account->in_status.end(), times.in_status.begin() + account->kFirst);
-    if (account->concluded.has_value()) times.concluded = instant(*account->concluded);
-    times.pauses.resize(account->pauses.size());
-    for (size_t i = 0; const internal::JobAccount::Pause& pause : account->pauses) {
-      const Nanoseconds running = pause.active != 0 ? now.time_since_epoch() : Nanoseconds(0);
-      PauseTime& time = times.pauses[i++];
-      time.reason = pause.reason;
-      time.time = pause.time + running;
-    }
+  const internal::JobAccount* account = job.account_.get();
+  const auto& left = account != nullptr ? account->in_status : kNone;
+  std::copy(left.begin(), left.end(), times.in_status.begin() + internal::JobAccount::kFirst);
+  if (account != nullptr && account->concluded.has_value()) times.concluded = instant(*account->concluded);
+  in(JobStatus::kUndefined) = in(JobStatus::kNull) = Nanoseconds(0);
+  const bool is_created = job.status_ == JobStatus::kCreated;
+  in(JobStatus::kCreated) = is_created ? Nanoseconds(0) : job.left_created_at_ - job.created_at_;
+  if (job.status_ != JobStatus::kNull) in(job.status_) += now - job.status_since_;
+
+  const size_t pauses = account != nullptr ? account->pauses.size() : 0;
+  if (times.pauses.size() != pauses) times.pauses.resize(pauses);
+  for (size_t i = 0; i < pauses; ++i) {
+    const internal::JobAccount::Pause& pause = account->pauses[i];
+    times.pauses[i].reason = pause.reason;
+    times.pauses[i].time = pause.time + (pause.active != 0 ? now.time_since_epoch() : Nanoseconds(0));
   }
-  if (job.status_ != JobStatus::kCreated) {
-    times.in_status[static_cast<size_t>(JobStatus::kCreated)] = job.left_created_at_ - job.created_at_;
-  }
-  if (job.status_ != JobStatus::kNull) times.in_status[static_cast<size_t>(job.status_)] += now - job.status_since_;
   times.throttled = ThrottledTime(job);
   times.waiting = WaitingTime(job, times, now);
 }
