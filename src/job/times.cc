@@ -62,31 +62,30 @@ TimePoint JobOps::AccountTransition(Job& job, JobStatus from, JobStatus to) {
 
 void JobOps::GetTimes(const Job& job, TimePoint now, JobTimes& times) {
   const auto instant = [&core = job.core_](TimePoint time) { return Instant{time, core.WallTimeOf(time)}; };
+  const auto in = [&times](JobStatus status) -> Nanoseconds& { return times.in_status[static_cast<size_t>(status)]; };
+
   times.created = instant(job.created_at_);
   times.started.reset();
   times.concluded.reset();
-  times.in_status.fill(Nanoseconds(0));
   if (job.started_) times.started = instant(job.left_created_at_);
   std::copy(job.in_status_.begin(), job.in_status_.end(), times.in_status.begin() + Job::kFirstTimed);
-  if (const internal::JobAccount* account = job.account_.get(); account == nullptr) {
-    times.pauses.clear();
-  } else {
-    times.pauses.resize(account->pauses.size());
-    for (size_t i = 0; const internal::JobAccount::Pause& pause : account->pauses) {
-      const Nanoseconds running = pause.active != 0 ? now.time_since_epoch() : Nanoseconds(0);
-      PauseTime& time = times.pauses[i++];
-      time.reason = pause.reason;
-      time.time = pause.time + running;
-    }
-  }
-  if (job.status_ != JobStatus::kCreated) {
-    times.in_status[static_cast<size_t>(JobStatus::kCreated)] = job.left_created_at_ - job.created_at_;
-  }
   if (job.has_concluded_) {  // when it had spent its time in all states before
     const Nanoseconds in_concluded = job.in_status_[static_cast<size_t>(JobStatus::kConcluded) - Job::kFirstTimed];
     times.concluded = instant(job.status_since_ - in_concluded);
   }
-  if (job.status_ != JobStatus::kNull) times.in_status[static_cast<size_t>(job.status_)] += now - job.status_since_;
+  in(JobStatus::kUndefined) = in(JobStatus::kNull) = Nanoseconds(0);
+  const bool is_created = job.status_ == JobStatus::kCreated;
+  in(JobStatus::kCreated) = is_created ? Nanoseconds(0) : job.left_created_at_ - job.created_at_;
+  if (job.status_ != JobStatus::kNull) in(job.status_) += now - job.status_since_;
+
+  const internal::JobAccount* const account = job.account_.get();
+  const size_t pauses = account != nullptr ? account->pauses.size() : 0;
+  if (times.pauses.size() != pauses) times.pauses.resize(pauses);
+  for (size_t i = 0; i < pauses; ++i) {
+    const internal::JobAccount::Pause& pause = account->pauses[i];
+    times.pauses[i].reason = pause.reason;
+    times.pauses[i].time = pause.time + (pause.active != 0 ? now.time_since_epoch() : Nanoseconds(0));
+  }
   times.throttled = ThrottledTime(job);
   times.waiting = WaitingTime(job, times, now);
 }
