@@ -44,11 +44,13 @@ class Costs:
     turn: float  # of the loop, between two steps
     look: float  # at one job, under the lock of its context
     call: float  # of a query that finds everything free, besides its looks
-    section: float  # of job_mutex, per page, besides its jobs
-    record: float  # of one job, under job_mutex
+    page: float  # of a query in jobcore, per page, besides its jobs
+    record: float  # of one job in that
+    held: float  # the share of these two that passes with job_mutex held (a share, not a time)
     kick: float  # release of a lock over which somebody sleeps
     wake: float  # from there until the sleeper runs: median
     wake_sigma: float  # of its logarithm
+    short_wake: float  # the same, of one who has just fallen asleep over job_mutex: its processor is not idle yet
     spin: float  # of the fair locks, before they put to sleep
     slack: float  # a monitor's round begins up to so much later than it wanted
 
@@ -170,14 +172,16 @@ def _simulate_job_mutex(costs, monitors, jobs, period, run, rng):
         time, monitor, asked, wanted, left = heapq.heappop(wants)
         begin = max(time, free)
         if begin - time > costs.spin:
-            begin += costs.wake * math.exp(rng.gauss(0, costs.wake_sigma))
-        page = min(PAGE, left)
-        free = begin + costs.section + page * costs.record
-        if left > page:
-            heapq.heappush(wants, (free, monitor, asked, wanted, left - page))
+            begin += costs.short_wake * math.exp(rng.gauss(0, costs.wake_sigma))
+        records = min(PAGE, left)
+        work = costs.page + records * costs.record
+        free = begin + costs.held * work
+        done = begin + work
+        if left > records:
+            heapq.heappush(wants, (done, monitor, asked, wanted, left - records))
         else:
-            latencies.append(free - asked)
-            asked, wanted = _next_round(costs, wanted + period, free, rng)
+            latencies.append(done - asked)
+            asked, wanted = _next_round(costs, wanted + period, done, rng)
             heapq.heappush(wants, (asked, monitor, asked, wanted, jobs))
     return latencies, 0.0
 
@@ -215,12 +219,14 @@ class Measured:
             turn=1e6 / self.row("JobMutexOnly", 1)["alone_steps_per_s"] - 1,
             look=look,
             call=cold - tight1["JobMutexOnly"] + tight1["AioContextLock"] - look,
-            section=cold - record,
+            page=cold - record,
             record=record,
+            held=args.held,
             kick=self.row("AioContextLock", 1000)["stall_p50_us"],
             # Both fall asleep once: the monitor for the driver, then the driver for the monitor.
             wake=self.row("FairContextLock", 10000)["stall_p50_us"] / 2,
             wake_sigma=args.wake_sigma,
+            short_wake=args.short_wake,
             spin=args.spin,
             slack=50,  # Linux's default for timers
         )
@@ -314,7 +320,7 @@ def main():
     parser.add_argument("--json", help="write everything there")
     parser.add_argument("--markdown", help="write the tables there")
     for field in dataclasses.fields(Costs):
-        default = {"wake_sigma": 0.45, "spin": 3.0}.get(field.name)
+        default = {"wake_sigma": 0.45, "spin": 3.0, "held": 0.5, "short_wake": 4.0}.get(field.name)
         parser.add_argument("--" + field.name.replace("_", "-"), type=float, default=default,
                             help="a cost in us, instead of the measured one")  # fmt: skip
     args = parser.parse_args()
