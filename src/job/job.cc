@@ -155,10 +155,7 @@ bool JobOps::IsQuiet(const Job* job) {
   return false;
 }
 
-void JobOps::DeferResume(Job& job) {
-  AddRef(job);  // the item's, until it has run
-  Defer(job.core_, job.context().shared_from_this(), job.resume_item_);
-}
+void JobOps::DeferResume(Job& job) { Defer(job.core_, job.context().shared_from_this(), job.resume_item_); }
 
 Nanoseconds JobOps::WaitingTime(const Job& job, const JobTimes& times, TimePoint now) {
   const CoRoot& run = job.run_root_;
