@@ -335,7 +335,7 @@ def markdown(costs, validation, two_monitors, prediction, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("measured", nargs="+", help="JSON of contention_bench")
-    parser.add_argument("--cores", type=int, nargs="+", default=[2, 4, 8, 16, 32, 64])
+    parser.add_argument("--cores", type=int, nargs="+", default=[2, 4, 8, 16])
     parser.add_argument("--step-us", type=float, default=100)
     parser.add_argument("--period-us", type=float, default=1000)
     parser.add_argument("--jobs-per-io-thread", type=int, default=4)
