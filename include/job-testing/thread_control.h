@@ -6,7 +6,6 @@
 #ifndef JOBCORE_JOB_TESTING_THREAD_CONTROL_H_
 #define JOBCORE_JOB_TESTING_THREAD_CONTROL_H_
 
-#include <atomic>
 #include <cstdint>
 
 #include "job-common/clock.h"

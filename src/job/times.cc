@@ -32,8 +32,12 @@ TimePoint JobOps::Now(const JobCore& core) {
   return core.latest_time_ = std::max(core.latest_time_, here->now());
 }
 
+// Once per critical section: those are short, and no driver's code runs in them.
 TimePoint JobOps::ReadClock(const JobCore& core) {
-  return core.latest_time_ = std::max(core.latest_time_, core.main_context_->clock().Now());
+  if (!std::exchange(core.clock_read_, true)) {
+    core.latest_time_ = std::max(core.latest_time_, core.main_context_->clock().Now());
+  }
+  return core.latest_time_;
 }
 
 internal::JobAccount& JobOps::Account(const Job& job) {
@@ -49,10 +53,9 @@ TimePoint JobOps::AccountTransition(Job& job, JobStatus from, JobStatus to) {
   } else if (from == JobStatus::kCreated) {
     job.left_created_at_ = now;
   } else {
-    internal::JobAccount& account = Account(job);
-    account.in_status[static_cast<size_t>(from) - account.kFirst] += now - since;
-    if (to == JobStatus::kConcluded) account.concluded = now;
-    if (IsPaused(to) || IsCompleted(to)) account.rate.reset();
+    job.in_status_[static_cast<size_t>(from) - Job::kFirstTimed] += now - since;
+    if (to == JobStatus::kConcluded) job.has_concluded_ = true;
+    if (job.account_ != nullptr && (IsPaused(to) || IsCompleted(to))) job.account_->rate.reset();
   }
   return now;
 }
@@ -60,21 +63,22 @@ TimePoint JobOps::AccountTransition(Job& job, JobStatus from, JobStatus to) {
 void JobOps::GetTimes(const Job& job, TimePoint now, JobTimes& times) {
   const auto instant = [&core = job.core_](TimePoint time) { return Instant{time, core.WallTimeOf(time)}; };
   const auto in = [&times](JobStatus status) -> Nanoseconds& { return times.in_status[static_cast<size_t>(status)]; };
-  static constexpr decltype(internal::JobAccount::in_status) kNone{};
 
   times.created = instant(job.created_at_);
   times.started.reset();
   times.concluded.reset();
   if (job.started_) times.started = instant(job.left_created_at_);
-  const internal::JobAccount* account = job.account_.get();
-  const auto& left = account != nullptr ? account->in_status : kNone;
-  std::copy(left.begin(), left.end(), times.in_status.begin() + internal::JobAccount::kFirst);
-  if (account != nullptr && account->concluded.has_value()) times.concluded = instant(*account->concluded);
+  std::copy(job.in_status_.begin(), job.in_status_.end(), times.in_status.begin() + Job::kFirstTimed);
+  if (job.has_concluded_) {  // when it had spent its time in all states before
+    const Nanoseconds in_concluded = job.in_status_[static_cast<size_t>(JobStatus::kConcluded) - Job::kFirstTimed];
+    times.concluded = instant(job.status_since_ - in_concluded);
+  }
   in(JobStatus::kUndefined) = in(JobStatus::kNull) = Nanoseconds(0);
   const bool is_created = job.status_ == JobStatus::kCreated;
   in(JobStatus::kCreated) = is_created ? Nanoseconds(0) : job.left_created_at_ - job.created_at_;
   if (job.status_ != JobStatus::kNull) in(job.status_) += now - job.status_since_;
 
+  const internal::JobAccount* const account = job.account_.get();
   const size_t pauses = account != nullptr ? account->pauses.size() : 0;
   if (times.pauses.size() != pauses) times.pauses.resize(pauses);
   for (size_t i = 0; i < pauses; ++i) {
