@@ -53,7 +53,7 @@ constexpr Limits kLimits[] = {
     {"YieldAndEnter", 0, 0, 0},
     {"SleepZero", 0, 0, 0},
     {"LockAndFind", 0, 1, 0},
-    {"QueryOfAPage", 1, 1, 0},
+    {"QueryOfAPage", 0, 1, 0},
     {"PauseAndResume", 1, 3, 0},
     {"CreateAndAbandon", 7, 2, 0},
     {"LifeOfAJob", 16.1, 11, 0},
