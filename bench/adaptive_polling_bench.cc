@@ -57,6 +57,10 @@ void WakeUpsEvery(benchmark::State& state) {
     ++asked;
     bench::SpinUntil([&] { return question.answers.load(std::memory_order_acquire) == asked; });
   };
+  for (int i = 0; i < 10; ++i) {  // after a time without work, in which polling was in vain
+    bench::BusyFor(std::chrono::milliseconds(1));
+    ask();
+  }
   for (int i = 0; i < 20; ++i) {  // it gets used to the rhythm
     bench::BusyFor(between);
     ask();

@@ -4,7 +4,8 @@
 //
 //   AwaitEmpty       co_await of a coroutine that does nothing: its frame made, run, destroyed
 //   SpawnEmpty       the same, started by plain code as a chain of its own
-//   YieldAndEnter    a job yields, is woken by Enter, and goes on, in the turn of the loop that Enter asked for
+//   YieldAndEnter    jobs yield, are woken by Enter, and go on: so many per turn of the loop
+//   YieldWokenBefore a yield that finds a wake-up: it does not suspend
 //   SleepZero        a job's Sleep(0): once around the queue of its loop, the main one or an I/O thread's
 //   TimerArmDisarm   a timer armed and disarmed, beside others that stay armed
 // Control: malloc + free of 128 bytes.
@@ -104,21 +105,28 @@ class Yielder final : public JobDriver {
   int64_t& yields_;
 };
 
+// range(0) jobs are woken per turn of the loop, which is part of what is measured.
 void YieldAndEnter(benchmark::State& state) {
+  bench::PinTo(bench::kMainCpu);
   JobCore core;
   int64_t yields = 0;
-  const JobRef job = *CreateJob(core, {.internal = true}, std::make_unique<Yielder>(yields));
-  if (!StartJob(*job).ok()) std::abort();
+  std::vector<JobRef> jobs;
+  for (int64_t i = 0; i < state.range(0); ++i) {
+    jobs.push_back(*CreateJob(core, {.internal = true}, std::make_unique<Yielder>(yields)));
+    if (!StartJob(*jobs.back()).ok()) std::abort();
+  }
   AioContext& main = core.main_context();
   main.RunOnce(/*may_block=*/true);
   for (auto _ : state) {
-    Enter(*job);
+    for (const JobRef& job : jobs) Enter(*job);
     main.RunOnce(/*may_block=*/true);
   }
   state.SetItemsProcessed(yields);
-  if (!monitor::CancelAndWait(job).ok()) std::abort();
+  for (const JobRef& job : jobs) {
+    if (!monitor::CancelAndWait(job).ok()) std::abort();
+  }
 }
-BENCHMARK(YieldAndEnter)->MinTime(0.1);
+BENCHMARK(YieldAndEnter)->Arg(1)->Arg(64)->MinTime(0.1);
 
 // Wakes itself first, so that it does not suspend: what a yield alone costs.
 class SelfWaker final : public JobDriver {
@@ -140,43 +148,54 @@ class SelfWaker final : public JobDriver {
 
 class ZeroSleeper final : public JobDriver {
  public:
-  explicit ZeroSleeper(benchmark::State& state) : state_(state) {}
+  ZeroSleeper(benchmark::State& state, std::atomic<bool>& done) : state_(state), done_(done) {}
   Co<absl::Status> Run(JobContext& job) override {
     for (auto _ : state_) {
       for (int64_t i = 0; i < kBatch; ++i) {
         if (absl::Status status = co_await job.Sleep(Nanoseconds(0)); !status.ok()) co_return status;
       }
     }
+    done_.store(true, std::memory_order_release);
     co_return absl::OkStatus();
   }
 
  private:
   benchmark::State& state_;
+  std::atomic<bool>& done_;
 };
 
-// Runs a job that is a benchmark itself.
-template <typename Driver>
-void InMainLoop(benchmark::State& state) {
+void SleepZeroInMainLoop(benchmark::State& state) {
   bench::PinTo(bench::kMainCpu);
   JobCore core;
-  const JobRef job = *CreateJob(core, {.internal = true}, std::make_unique<Driver>(state));
-  if (!StartJob(*job).ok() || !monitor::WaitFor(job).ok()) std::abort();
+  std::atomic<bool> done{false};
+  const JobRef job = *CreateJob(core, {.internal = true}, std::make_unique<ZeroSleeper>(state, done));
+  if (!StartJob(*job).ok()) std::abort();
+  while (!done.load(std::memory_order_relaxed)) core.main_context().RunOnce(/*may_block=*/true);
+  if (!monitor::WaitFor(job).ok()) std::abort();
   state.SetItemsProcessed(state.iterations() * kBatch);
 }
 
-template <typename Driver>
-void InIOThread(benchmark::State& state) {
+void SleepZeroInIOThread(benchmark::State& state) {
   bench::PinTo(bench::kMainCpu);
   bench::OtherLoop io(bench::kBlocking);
   JobCore core;
-  const JobRef job = *CreateJob(core, {.context = &io.context(), .internal = true}, std::make_unique<Driver>(state));
+  std::atomic<bool> done{false};
+  const JobRef job =
+      *CreateJob(core, {.context = &io.context(), .internal = true}, std::make_unique<ZeroSleeper>(state, done));
   if (!StartJob(*job).ok() || !monitor::WaitFor(job).ok()) std::abort();
   state.SetItemsProcessed(state.iterations() * kBatch);
 }
-// Of another thread than the one that is measured by default: by the clock on the wall.
-BENCHMARK(InMainLoop<ZeroSleeper>)->UseRealTime()->MinTime(0.1);
-BENCHMARK(InIOThread<ZeroSleeper>)->UseRealTime()->MinTime(0.1);
-BENCHMARK(InMainLoop<SelfWaker>)->UseRealTime()->MinTime(0.1);
+// By the clock on the wall: the other thread is the one that works.
+BENCHMARK(SleepZeroInMainLoop)->UseRealTime()->MinTime(0.1);
+BENCHMARK(SleepZeroInIOThread)->UseRealTime()->MinTime(0.1);
+
+void YieldWokenBefore(benchmark::State& state) {
+  JobCore core;
+  const JobRef job = *CreateJob(core, {.internal = true}, std::make_unique<SelfWaker>(state));
+  if (!StartJob(*job).ok() || !monitor::WaitFor(job).ok()) std::abort();
+  state.SetItemsProcessed(state.iterations() * kBatch);
+}
+BENCHMARK(YieldWokenBefore)->MinTime(0.1);
 
 // --- Timers ---
 

@@ -29,6 +29,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "job-common/block_pool.h"
 #include "job-common/clock.h"
 #include "job-common/fwd.h"
 
@@ -93,7 +94,8 @@ class CoRoot {
 
 namespace internal {
 
-struct CoPromiseBase {
+// Its operator new is that of the frames.
+struct CoPromiseBase : Pooled {
   CoRoot* root = nullptr;                // set when first awaited or started
   std::coroutine_handle<> continuation;  // null: outermost
   std::exception_ptr exception;

@@ -29,10 +29,11 @@ struct IoResult {
 // One operation in flight. Owned by the awaiting coroutine's frame; the engine has it from Submit to Complete.
 class IoRequest : private WorkItem {
  public:
-  enum class Op { kRead, kWrite, kDataSync, kFileSync, kCopyRange };
+  enum class Op { kRead, kWrite, kDataSync, kFileSync, kCopyRange, kWriteback };
   // What dumps show a coroutine to be suspended in.
   static constexpr const char* OpName(Op op) {
-    constexpr const char* kNames[] = {"I/O read", "I/O write", "I/O data sync", "I/O file sync", "I/O copy"};
+    constexpr const char* kNames[] = {"I/O read",      "I/O write", "I/O data sync",
+                                      "I/O file sync", "I/O copy",  "I/O writeback"};
     return kNames[static_cast<int>(op)];
   }
 
@@ -44,6 +45,9 @@ class IoRequest : private WorkItem {
         buffer(buffer),
         size(buffer.size()),
         engine_(engine) {}
+  // Without a buffer
+  IoRequest(IoEngine& engine, Op op, int fd, uint64_t offset, size_t bytes)
+      : WorkItem("I/O completion", &Resume), op(op), fd(fd), offset(offset), size(bytes), engine_(engine) {}
   // kCopyRange
   IoRequest(IoEngine& engine, int from_fd, uint64_t from_offset, int to_fd, uint64_t to_offset, size_t bytes)
       : WorkItem("I/O completion", &Resume),
@@ -115,14 +119,22 @@ inline IoRequest Write(IoEngine& engine, int fd, uint64_t offset, std::span<cons
   return IoRequest(engine, IoRequest::Op::kWrite, fd, offset, {const_cast<std::byte*>(buffer.data()), buffer.size()});
 }
 // fdatasync.
-inline IoRequest DataSync(IoEngine& engine, int fd) { return IoRequest(engine, IoRequest::Op::kDataSync, fd, 0, {}); }
+inline IoRequest DataSync(IoEngine& engine, int fd) { return IoRequest(engine, IoRequest::Op::kDataSync, fd, 0, 0); }
 // fsync; of a directory, too.
-inline IoRequest FileSync(IoEngine& engine, int fd) { return IoRequest(engine, IoRequest::Op::kFileSync, fd, 0, {}); }
-// copy_file_range: the kernel, or the file server, copies; file systems with shared extents share them. Not possible
-// between all files: EXDEV, EINVAL, EOPNOTSUPP and others come as they are, and the caller reads and writes instead.
+inline IoRequest FileSync(IoEngine& engine, int fd) { return IoRequest(engine, IoRequest::Op::kFileSync, fd, 0, 0); }
+// Copies within the engine. Where a file system or its server can do it by itself, or let files share extents, that is
+// copy_file_range; otherwise the threads read and write. Not possible between all files: EINVAL, EOPNOTSUPP and others
+// come as they are, and do not say which file is at fault; the caller reads and writes instead. The ranges must not
+// overlap.
 inline IoRequest CopyRange(IoEngine& engine, int from_fd, uint64_t from_offset, int to_fd, uint64_t to_offset,
                            size_t bytes) {
   return IoRequest(engine, from_fd, from_offset, to_fd, to_offset, bytes);
+}
+// sync_file_range: the kernel begins to write to the medium what is dirty in the range, so that a DataSync has less to
+// do; takes long while the medium's queue is full. Completion says neither that it has been written nor that it can
+// be: only a DataSync does. EINVAL, ENOSYS and others mean that it is not possible here.
+inline IoRequest StartWriteback(IoEngine& engine, int fd, uint64_t offset, size_t bytes) {
+  return IoRequest(engine, IoRequest::Op::kWriteback, fd, offset, bytes);
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI

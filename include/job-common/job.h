@@ -11,7 +11,9 @@
 #ifndef JOBCORE_JOB_COMMON_JOB_H_
 #define JOBCORE_JOB_COMMON_JOB_H_
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -22,6 +24,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/inlined_vector.h"
+#include "absl/types/span.h"
 #include "job-common/aio_context.h"
 #include "job-common/coroutine.h"
 #include "job-common/error_policy.h"
@@ -50,6 +53,7 @@ struct ReadyCapabilities {
 namespace internal {
 struct JobAccount;
 struct PendingVerbs;
+struct ResourceUse;
 struct Throttling;
 }  // namespace internal
 
@@ -96,7 +100,13 @@ class Job {
     kThrottle,  // waits for its speed limit: look at that, and for a pause, before resuming it
   };
 
-  Job(JobCore& core, uint64_t number, const JobSpec& spec, std::shared_ptr<JobTxn> txn,
+  // Their drains pause it until its Run has ended.
+  absl::Span<Resource* const> resources() const;
+  // Drained from the group's first Prepare to its last Clean.
+  absl::Span<Resource* const> still_at_end() const;
+
+  // `group`, to which a reference is taken over, and `face` may not be constructed yet.
+  Job(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn& group, JobContext& face,
       std::unique_ptr<JobDriver> driver);
   ~Job();
 
@@ -107,34 +117,35 @@ class Job {
   const std::string type_;
   const bool auto_finalize_;
   const bool auto_dismiss_;
-  const std::unique_ptr<JobDriver> driver_;    // its hooks run in context_, the finalisation hooks in the main one
-  const std::unique_ptr<JobContext> face_;     // what the driver sees of this job
-  const std::shared_ptr<JobTxn> txn_;          // its group
-  const std::vector<Resource*> resources_;     // their drains pause it until its Run has ended
-  const std::vector<Resource*> still_at_end_;  // drained from the group's first Prepare to its last Clean
-  const Nanoseconds drain_timeout_;
+  const std::unique_ptr<JobDriver> driver_;  // its hooks run in context_, the finalisation hooks in the main one
+  JobContext* const face_;                   // what the driver sees of this job
+  JobTxn* const txn_;                        // its group
+  const std::unique_ptr<const internal::ResourceUse> resource_use_;  // null: uses none
 
   // --- Lock-free ---
   JobWord word_;
   // Written under job_mutex, by the job itself or while it is not started. Stable for whoever owns the word.
   internal::Atomic<AioContext*> context_;
-  internal::Atomic<uint32_t> references_{0};
+  internal::Atomic<uint32_t> references_{2};  // the registry's, and its creator's
   Progress progress_;
   struct Item final : WorkItem {
     Item(const char* name, Function function, Job& j) : WorkItem(name, function), job(j) {}
     Job& job;
   };
-  Item resume_item_;   // posted by whoever has taken the word out of idle, parked or not started
-  Item destroy_item_;  // posted by whoever has dropped the last reference
+  // A request that its Run is to serve has been recorded in pending_. Set under job_mutex, before that is posted.
+  std::atomic<bool> asked_{false};
+  // Posted by whoever has taken the word out of idle, parked or not started. That needs a reference; whoever drops
+  // the last one makes this another item, for its destruction.
+  Item item_;
 
   // --- Guarded by job_mutex ---
   JobStatus status_ ABSL_GUARDED_BY(job_mutex) = JobStatus::kUndefined;
   bool started_ ABSL_GUARDED_BY(job_mutex) = false;
   bool becomes_ready_ ABSL_GUARDED_BY(job_mutex) = false;  // Ready was called while it was parked
   ReadyCapabilities capabilities_ ABSL_GUARDED_BY(job_mutex) = {.complete = false};
-  // The contexts that it lives in or has lived in: somebody may still be posting to one.
+  // The contexts, but for the main one, that it lives in or has lived in: somebody may still be posting to one.
   absl::InlinedVector<std::shared_ptr<AioContext>, 1> homes_ ABSL_GUARDED_BY(job_mutex);
-  std::optional<JobOutcome> outcome_ ABSL_GUARDED_BY(job_mutex);
+  internal::OutcomeSlot outcome_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::string> pause_reasons_ ABSL_GUARDED_BY(job_mutex);
   std::shared_ptr<const JobDetails> details_ ABSL_GUARDED_BY(job_mutex);
   uint64_t last_event_ ABSL_GUARDED_BY(job_mutex) = 0;
@@ -147,6 +158,11 @@ class Job {
   TimePoint created_at_ ABSL_GUARDED_BY(job_mutex){};
   TimePoint left_created_at_ ABSL_GUARDED_BY(job_mutex){};  // when it was started, if it was
   TimePoint status_since_ ABSL_GUARDED_BY(job_mutex){};
+  // From kRunning to kConcluded: the time in those that it has left.
+  static constexpr size_t kFirstTimed = static_cast<size_t>(JobStatus::kRunning);
+  static constexpr size_t kEndTimed = static_cast<size_t>(JobStatus::kConcluded) + 1;
+  std::array<Nanoseconds, kEndTimed - kFirstTimed> in_status_ ABSL_GUARDED_BY(job_mutex){};
+  bool has_concluded_ ABSL_GUARDED_BY(job_mutex) = false;
   mutable std::unique_ptr<internal::JobAccount> account_ ABSL_GUARDED_BY(job_mutex);  // made on first use
 
   // --- Only touched in the job's context (by the owner of the word) ---

@@ -99,14 +99,16 @@ class JobCore {
 
   using Registry = absl::btree_map<uint64_t, Job*>;  // by creation number
 
-  // Work whose posting waits until the mutex is free; the context is kept alive across the post.
+  // Work whose posting waits until the mutex is free.
   struct Deferred {
-    std::shared_ptr<AioContext> context;
+    AioContext* context;
     WorkItem* item;
+    std::shared_ptr<AioContext> keep;  // the context, across the post; null: the main one, which the core keeps
   };
 
   void Lock() ABSL_NO_THREAD_SAFETY_ANALYSIS;              // the capability is acquired by JobLock
   void UnlockAndPublish() ABSL_NO_THREAD_SAFETY_ANALYSIS;  // … and released by it
+  void UnlockAndPost() ABSL_NO_THREAD_SAFETY_ANALYSIS;     // the same, with something to post or to let go of
   void PassThroughContexts() JOBCORE_EXCLUDES(job_mutex);
   void RunLastTurns() JOBCORE_EXCLUDES(job_mutex);
 
@@ -126,9 +128,10 @@ class JobCore {
   const std::unique_ptr<internal::CancelWatch> cancel_watch_;
 
   // --- Guarded by job_mutex ---
-  bool closing_ ABSL_GUARDED_BY(job_mutex) = false;  // no new jobs
-  bool changed_ ABSL_GUARDED_BY(job_mutex) = false;  // something waiters may wait for, since Lock
-  size_t open_jobs_ ABSL_GUARDED_BY(job_mutex) = 0;  // registered and not concluded
+  bool closing_ ABSL_GUARDED_BY(job_mutex) = false;             // no new jobs
+  bool changed_ ABSL_GUARDED_BY(job_mutex) = false;             // something waiters may wait for, since Lock
+  mutable bool clock_read_ ABSL_GUARDED_BY(job_mutex) = false;  // since Lock: latest_time_ is the time
+  size_t open_jobs_ ABSL_GUARDED_BY(job_mutex) = 0;             // registered and not concluded
   // The latest that anybody was given: time never goes back.
   mutable TimePoint latest_time_ ABSL_GUARDED_BY(job_mutex){};
   Registry jobs_ ABSL_GUARDED_BY(job_mutex);  // that monitors see
@@ -140,7 +143,7 @@ class JobCore {
   absl::InlinedVector<Deferred, 4> deferred_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::weak_ptr<AioContext>> contexts_ ABSL_GUARDED_BY(job_mutex);  // of its jobs and observers
   const std::unique_ptr<internal::JobHistory> history_ ABSL_PT_GUARDED_BY(job_mutex);
-  std::vector<std::shared_ptr<const void>> garbage_ ABSL_GUARDED_BY(job_mutex);  // to let go of when the mutex is free
+  absl::InlinedVector<std::shared_ptr<const void>, 1> garbage_ ABSL_GUARDED_BY(job_mutex);  // to let go of after it
 };
 
 // Waiting for jobs: every change of a job of `core`, except its progress, wakes these up. See aio_wait.h; the condition

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "job-common/boxed.h"
 #include "job-common/clock.h"
 #include "job-common/error_policy.h"
 #include "job-common/fwd.h"
@@ -48,8 +49,8 @@ struct JobEvent {
   std::optional<JobOutcome> outcome;
   // Monotonic, on the clock of the core's main context; events made in one turn of a loop may share one reading.
   TimePoint time{};
-  std::optional<IoError> io_error;  // kIoError
-  std::string waits_for;            // kUnresponsive: what the job is at, for people
+  Boxed<IoError> io_error;  // kIoError
+  std::string waits_for;    // kUnresponsive: what the job is at, for people
 };
 
 // "created", "running", … and the outcome where there is one; "error write stop (No space left on device)";
@@ -63,6 +64,8 @@ struct EventCursor {
 };
 
 struct EventPage {
+  static constexpr size_t kMax = 64;  // events in a page
+
   std::vector<JobEvent> events;
   uint64_t lost = 0;  // events between the cursor and the first of these that the ring no longer has
 };
@@ -77,13 +80,14 @@ class JobEventRing {
   JobEvent& Append();
   // The next Append, and giving its event a job_id of that size, will not allocate.
   void Reserve(size_t job_id_size);
-  // At most `max` events from `cursor` on, which advances past them.
-  EventPage Read(EventCursor& cursor, size_t max) const;
+  // Makes `page` one of at most `max` events from `cursor` on, which advances past them.
+  void Read(EventCursor& cursor, size_t max, EventPage& page) const;
   uint64_t last_sequence() const { return last_; }
 
  private:
   size_t capacity_;
   uint64_t last_ = 0;
+  size_t next_slot_ = 0;         // last_ % capacity_
   std::vector<JobEvent> slots_;  // event n in slot (n - 1) % capacity; grows to capacity; the last may be reserved
 };
 

@@ -53,7 +53,7 @@ extern const JobMutexCapability job_mutex;  // never defined: exists in annotati
 // lets it: bench/fair_mutex_bench.cc). Built on std::mutex so that TSan sees it.
 //
 // Use it through JobLock; only the core owns one.
-class JobMutex {
+class alignas(64) JobMutex {  // what an uncontended Lock and Unlock touch is one cache line, and nobody else's
  public:
   JobMutex() = default;
   JobMutex(const JobMutex&) = delete;
@@ -87,7 +87,7 @@ class JobMutex {
   std::atomic<int> owner_{0};
   internal::Atomic<int> waiters_{0};
   std::atomic<bool> retired_{false};
-  internal::Mutex gate_;
+  alignas(64) internal::Mutex gate_;
 };
 
 namespace internal {

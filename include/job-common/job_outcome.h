@@ -5,6 +5,7 @@
 #ifndef JOBCORE_JOB_COMMON_JOB_OUTCOME_H_
 #define JOBCORE_JOB_COMMON_JOB_OUTCOME_H_
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -34,6 +35,36 @@ struct JobOutcome {
 
   friend bool operator==(const JobOutcome&, const JobOutcome&) = default;
 };
+
+namespace internal {
+
+// An optional outcome in a pointer. All successes are one object, so that a job that succeeds allocates nothing.
+class OutcomeSlot {
+ public:
+  OutcomeSlot() = default;
+  OutcomeSlot(const OutcomeSlot&) = delete;
+  ~OutcomeSlot() { Clear(); }
+  OutcomeSlot& operator=(JobOutcome outcome);
+
+  bool has_value() const { return value_ != nullptr; }
+  const JobOutcome* get() const { return value_; }
+  const JobOutcome& operator*() const { return *value_; }
+  const JobOutcome* operator->() const { return value_; }
+  void CopyTo(std::optional<JobOutcome>& outcome) const {
+    if (has_value()) {
+      outcome = *value_;
+    } else {
+      outcome.reset();
+    }
+  }
+
+ private:
+  void Clear();
+
+  const JobOutcome* value_ = nullptr;  // null: not decided
+};
+
+}  // namespace internal
 
 }  // namespace jobcore::inline JOBCORE_ABI
 

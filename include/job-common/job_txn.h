@@ -22,15 +22,19 @@
 #ifndef JOBCORE_JOB_COMMON_JOB_TXN_H_
 #define JOBCORE_JOB_COMMON_JOB_TXN_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
+#include "job-common/aio_context.h"
 #include "job-common/fwd.h"
 #include "job-common/job_mutex.h"
+#include "job-common/sync.h"
 #include "job-common/verb_reply.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -49,7 +53,7 @@ class JobTxn {
     kDone,        // all members have concluded
   };
 
-  JobTxn(JobCore& core, uint64_t number) : core_(core), number_(number) {}
+  JobTxn(JobCore& core, uint64_t number);
   JobTxn(const JobTxn&) = delete;
   JobTxn& operator=(const JobTxn&) = delete;
 
@@ -59,19 +63,42 @@ class JobTxn {
   friend class JobOps;
   friend class JobTxnBuilder;
 
+  struct Item final : WorkItem {
+    Item(const char* name, Function function, JobTxn& t) : WorkItem(name, function), txn(t) {}
+    JobTxn& txn;
+  };
+  struct Release {
+    void operator()(JobTxn* txn) const {
+      if (txn->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete txn;
+    }
+  };
+  using Handle = std::unique_ptr<JobTxn, Release>;
+
   // --- Constant after creation ---
   JobCore& core_;
-  const uint64_t number_;
+  const uint64_t number_;  // that of its only member, if it is part of that one
+
+  // --- Lock-free ---
+  // Of the builder and the members; not used where it is part of a job, as whose references then count.
+  internal::Atomic<uint32_t> references_{0};
+  // Written under job_mutex; the finaliser looks at it between two hooks.
+  std::atomic<bool> aborting_{false};
 
   // --- Guarded by job_mutex ---
   Phase phase_ ABSL_GUARDED_BY(job_mutex) = Phase::kOpen;
-  bool aborting_ ABSL_GUARDED_BY(job_mutex) = false;
   bool section_open_ ABSL_GUARDED_BY(job_mutex) = false;  // over what its members want to stand still
-  std::string abort_reason_ ABSL_GUARDED_BY(job_mutex);   // for those who come too late
-  size_t unfinished_ ABSL_GUARDED_BY(job_mutex) = 0;      // members whose Run has not ended
-  std::vector<Job*> members_ ABSL_GUARDED_BY(job_mutex);  // in order of joining; empty when done
-  std::vector<VerbReply> finalize_replies_ ABSL_GUARDED_BY(job_mutex);
-  const internal::Finaliser* finaliser_ ABSL_GUARDED_BY(job_mutex) = nullptr;  // while it runs
+  uint32_t unfinished_ ABSL_GUARDED_BY(job_mutex) = 0;    // members whose Run has not ended
+  // In order of joining; empty when done. Fixed while phase_ is kFinalizing or kDecided.
+  absl::InlinedVector<Job*, 1> members_ ABSL_GUARDED_BY(job_mutex);
+  // What few groups have.
+  struct Extra {
+    std::string abort_reason;  // for those who come too late
+    std::vector<VerbReply> finalize_replies;
+  };
+  std::unique_ptr<Extra> extra_ ABSL_GUARDED_BY(job_mutex);  // made on first use
+  // While it runs. Set by the finaliser itself, without the mutex; reset, and so used, with it held.
+  std::atomic<const internal::Finaliser*> finaliser_{nullptr};
+  Item finalise_item_;  // posted once, with a reference to the first member
 };
 
 // Builds a group; a handle, whose state lives in the group. Any thread; several threads may create members
@@ -90,7 +117,7 @@ class JobTxnBuilder {
 
  private:
   friend class JobOps;
-  std::shared_ptr<JobTxn> txn_;  // null: moved from
+  JobTxn::Handle txn_;  // null: moved from
   bool sealed_ = false;
 };
 

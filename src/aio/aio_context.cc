@@ -141,7 +141,9 @@ void AioContext::WakeIfSleeping() {
   SchedPoint("aio.wake.seen_sleeping");
   // One wake-up per sleep is enough. The exchange may hit a later sleep than the load did: that one then ends
   // early, which is harmless.
-  if (sleeping_.exchange(false, std::memory_order_seq_cst)) poller_->Wake();
+  if (!sleeping_.exchange(false, std::memory_order_seq_cst)) return;
+  if (poll_max_.count() > 0) woken_at_.store(clock_.Now(), std::memory_order_relaxed);
+  poller_->Wake();
 }
 
 // --- One turn ---
@@ -177,18 +179,22 @@ Nanoseconds AioContext::TimeToWait(TimePoint deadline) {
   return std::max(Nanoseconds(0), deadline - clock_.Now());
 }
 
-void AioContext::BusyPoll(Nanoseconds limit) {
-  const TimePoint end = SaturatingAdd(clock_.Now(), limit);
+void AioContext::BusyPoll(TimePoint end) {
   do {
     for (int i = 0; i < kSpins && !HasWork(); ++i) internal::CpuRelax();
   } while (!HasWork() && clock_.Now() < end);
 }
 
-void AioContext::AdaptPolling(Nanoseconds blocked) {
-  if (blocked > poll_max_) {
+// The loop has slept. If busy polling could have spared it that, the budget grows to what it takes; otherwise it has
+// polled in vain, and the budget is halved. What counts is when the work came, not when the loop got to it: the wake-up
+// itself may take longer than poll_max_, and a loop that polls does not need one.
+void AioContext::AdaptPolling(TimePoint idle_since) {
+  const TimePoint woken = woken_at_.load(std::memory_order_relaxed);
+  const Nanoseconds idle = (woken >= idle_since ? woken : clock_.Now()) - idle_since;
+  if (idle > poll_max_) {
     poll_ns_ = poll_ns_ / 2 < kMinPoll ? Nanoseconds(0) : poll_ns_ / 2;
   } else {
-    poll_ns_ = std::min(poll_max_, std::max(poll_ns_ * 2, kMinPoll));
+    poll_ns_ = std::min(poll_max_, std::max(idle * 2, kMinPoll));
   }
 }
 
@@ -211,18 +217,18 @@ void AioContext::Poll(Nanoseconds timeout) {
 void AioContext::RunOnce(bool may_block, TimePoint deadline) {
   CheckMayRun("AioContext::RunOnce");
   Nanoseconds timeout = may_block ? TimeToWait(deadline) : Nanoseconds(0);
-  if (timeout.count() != 0 && poll_ns_.count() > 0 && handlers_.empty()) {
-    BusyPoll(timeout.count() < 0 ? poll_ns_ : std::min(timeout, poll_ns_));
+  const bool polls = timeout.count() != 0 && poll_max_.count() > 0;
+  const TimePoint idle_since = polls ? clock_.Now() : TimePoint();
+  if (polls && poll_ns_.count() > 0 && handlers_.empty()) {
+    BusyPoll(SaturatingAdd(idle_since, timeout.count() < 0 ? poll_ns_ : std::min(timeout, poll_ns_)));
     timeout = TimeToWait(deadline);
   }
   if (timeout.count() == 0) {
     Poll(timeout);
   } else {
-    const bool adapt = poll_max_.count() > 0;
-    const TimePoint start = adapt ? clock_.Now() : TimePoint();
     Poll(AnnounceSleep(timeout));
     sleeping_.store(false, std::memory_order_seq_cst);
-    if (adapt) AdaptPolling(clock_.Now() - start);
+    if (polls) AdaptPolling(idle_since);
   }
   RunReady();
 }
@@ -297,6 +303,7 @@ void AioContext::RunFdHandlers() {
 }
 
 void AioContext::RunTimers() {
+  if (timers_.empty()) return;
   // Timers armed by the callbacks below wait for the next turn, even if they are due: the turn must end.
   const uint64_t first_new = next_timer_;
   TimerKey last(TimePoint::min(), 0, nullptr);
@@ -323,7 +330,8 @@ void AioContext::RunTimers() {
 
 // --- BottomHalf ---
 
-struct BottomHalf::Node final : WorkItem {
+// One cache line (64 bytes): it goes from the scheduler's processor to the loop's each time.
+struct alignas(64) BottomHalf::Node final : WorkItem {
   enum : unsigned {
     kQueued = 1,     // in the queue of the context
     kScheduled = 2,  // is to run when it gets there
@@ -352,9 +360,9 @@ struct BottomHalf::Node final : WorkItem {
     if (!running && (bits.load() & (kQueued | kDeleted)) == kDeleted) delete this;
   }
 
-  absl::AnyInvocable<void()> callback;
   internal::Atomic<unsigned> bits{0};
   bool running = false;  // home thread only
+  absl::AnyInvocable<void()> callback;
 };
 
 BottomHalf::BottomHalf(AioContext& context, const char* name, absl::AnyInvocable<void()> callback)
@@ -368,12 +376,14 @@ BottomHalf::~BottomHalf() {
 }
 
 void BottomHalf::Schedule() {
+  Node& node = *node_;
+  const unsigned before = node.bits.fetch_or(Node::kQueued | Node::kScheduled);
+  SchedPoint("aio.bh.scheduled");
+  if ((before & Node::kQueued) != 0) return;  // it may run, and *this be gone, already
   // Once it is queued it may run, and its callback may destroy *this and with it the last reference but ours
   // to the context.
   const std::shared_ptr<AioContext> context = context_;
-  const unsigned before = node_->bits.fetch_or(Node::kQueued | Node::kScheduled);
-  SchedPoint("aio.bh.scheduled");
-  if ((before & Node::kQueued) == 0) context->Post(*node_);
+  context->Post(node);
 }
 
 void BottomHalf::Cancel() {

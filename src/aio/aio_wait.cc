@@ -2,8 +2,6 @@
 
 #include "job-common/aio_wait.h"
 
-#include <unistd.h>
-
 #include <atomic>
 #include <condition_variable>
 #include <memory>
@@ -81,7 +79,7 @@ absl::Status WaitInLoop(AioContext& loop, AioContext& ctx, absl::FunctionRef<boo
                         const WaitOptions& options) JOBCORE_EXCLUDES(job_mutex) {
   WaitDescription description = Describe(WaitDescription::Kind::kLoop, options, ctx.clock().Now());
   description.home = &loop;
-  description.thread = gettid();
+  description.thread = internal::ThisThreadId();
   LoopWaiter waiter(loop, description);
   LoopWaiter own_waiter(loop, {});  // the same wait: listed once
   const Registration registration(ctx.wait_domain(), waiter);
@@ -128,7 +126,7 @@ class ParkedWaiter final : public WaitDomain::Waiter {
 
 absl::Status WaitParked(AioContext& ctx, absl::FunctionRef<bool()> condition, const WaitOptions& options) {
   WaitDescription description = Describe(WaitDescription::Kind::kParked, options, ctx.clock().Now());
-  description.thread = gettid();
+  description.thread = internal::ThisThreadId();
   ParkedWaiter waiter(description);
   const Registration registration(ctx.wait_domain(), waiter);
   const bool real_time = &ctx.clock() == &Clock::System();
@@ -250,7 +248,9 @@ class CoWaiter final : public WaitDomain::Waiter, private WorkItem {
 }  // namespace
 
 absl::Status CheckMayWait(AioContext& ctx, std::string_view name) {
-  internal::AssertNoJobMutexHeld("AioWaitWhileUnlocked", std::string(name).c_str());
+  if (internal::HeldJobMutex() != nullptr) [[unlikely]] {
+    internal::AssertNoJobMutexHeld("AioWaitWhileUnlocked", std::string(name).c_str());
+  }
   if (const char* const callback = AioContext::CurrentCallback()) {
     return Refused(name, absl::StrCat("called from inside callback '", callback,
                                       "', and loops do not nest: in a coroutine, co_await AioWaitWhile, "

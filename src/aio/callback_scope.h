@@ -5,6 +5,8 @@
 #ifndef JOBCORE_AIO_CALLBACK_SCOPE_H_
 #define JOBCORE_AIO_CALLBACK_SCOPE_H_
 
+#include <unistd.h>
+
 #include <atomic>
 
 #include "job-common/aio_context.h"
@@ -16,8 +18,15 @@ namespace jobcore::inline JOBCORE_ABI::internal {
 struct ThisThread {
   AioContext* context = nullptr;   // whose home it is
   const char* callback = nullptr;  // that it is in
+  int id = 0;                      // the kernel's; 0: not asked for yet
 };
 extern constinit thread_local ThisThread this_thread;
+
+// The kernel's id of the calling thread: a system call the first time only.
+inline int ThisThreadId() {
+  if (this_thread.id == 0) this_thread.id = gettid();
+  return this_thread.id;
+}
 
 // For a scope, the calling thread is in the callback `name`; the loop that it is home of shows that to others.
 class CallbackScope {

@@ -85,7 +85,7 @@ void TakeOrDie(const char* name, Co<void>& co) {
 
 namespace {
 
-struct Spawned final : CoRoot {
+struct Spawned final : CoRoot, internal::Pooled {
   Spawned(const char* n, Co<void> c) : CoRoot(&Done), name(n), co(std::move(c)) {}
 
   static void Done(CoRoot& root) {

@@ -42,8 +42,12 @@ class EpollPoller final : public Poller {
  public:
   EpollPoller() : epoll_(epoll_create1(EPOLL_CLOEXEC)), event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (epoll_ < 0 || event_ < 0) Die(absl::StrCat("Poller: no descriptors: ", std::strerror(errno)));
-    if (absl::Status s = Add(event_, FdEvents::kReadable, kWakeToken); !s.ok()) {
-      Die(absl::StrCat("Poller: ", s.message()));
+    // Edge-triggered: every write to it is an event of its own, whatever its count, so that nobody has to read it.
+    epoll_event wake{};
+    wake.events = EPOLLIN | EPOLLET;
+    wake.data.u64 = kWakeToken;
+    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, event_, &wake) != 0) {
+      Die(absl::StrCat("Poller: epoll_ctl: ", std::strerror(errno)));
     }
   }
 
@@ -70,12 +74,7 @@ class EpollPoller final : public Poller {
     const int n = EpollWait(events.data(), static_cast<int>(events.size()), timeout);
     if (n < 0 && errno != EINTR) Die(absl::StrCat("Poller: epoll_wait: ", std::strerror(errno)));
     for (int i = 0; i < n; ++i) {
-      if (events[i].data.u64 == kWakeToken) {
-        uint64_t count;
-        (void)!read(event_, &count, sizeof(count));
-      } else {
-        ready.push_back({events[i].data.u64, FromEpoll(events[i].events)});
-      }
+      if (events[i].data.u64 != kWakeToken) ready.push_back({events[i].data.u64, FromEpoll(events[i].events)});
     }
   }
 

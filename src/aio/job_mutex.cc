@@ -26,6 +26,15 @@ constexpr int kSpins = 200;
 constinit thread_local const JobMutex* held = nullptr;
 constinit thread_local int thread_id = 0;  // 0: not asked for yet
 
+template <typename TryLock>
+bool SpinFor(TryLock try_lock) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (try_lock()) return true;
+    internal::CpuRelax();
+  }
+  return false;
+}
+
 void AssertHoldsNone(const JobMutex* mutex) {
   if (held != nullptr) [[unlikely]] {
     internal::Die(held == mutex ? "JobMutex::Lock: job_mutex is not recursive, and this thread holds it"
@@ -34,6 +43,16 @@ void AssertHoldsNone(const JobMutex* mutex) {
 }
 
 }  // namespace
+
+inline void JobMutex::Locked() {
+  held = this;
+  if (thread_id == 0) [[unlikely]]
+    thread_id = gettid();
+  owner_.store(thread_id, std::memory_order_relaxed);
+  if (retired_.load(std::memory_order_relaxed)) [[unlikely]] {
+    internal::Die("JobMutex::Lock: its JobCore is being destroyed");
+  }
+}
 
 void JobMutex::Lock() {
   AssertHoldsNone(this);
@@ -58,25 +77,14 @@ bool JobMutex::TryLockFor(Nanoseconds limit) {
   return true;
 }
 
-void JobMutex::Locked() {
-  held = this;
-  if (thread_id == 0) [[unlikely]]
-    thread_id = gettid();
-  owner_.store(thread_id, std::memory_order_relaxed);
-  if (retired_.load(std::memory_order_relaxed)) [[unlikely]] {
-    internal::Die("JobMutex::Lock: its JobCore is being destroyed");
-  }
-}
-
+// Who waits says so first: from then on those who come line up at the gate, so that a holder that releases the mutex
+// only to take it again does not overtake it. One at a time passes the gate and competes for the mutex.
 void JobMutex::LockSlow() {
-  for (int i = 0; i < kSpins && waiters_.load(std::memory_order_relaxed) == 0; ++i) {
-    internal::CpuRelax();
-    if (mutex_.try_lock()) return;
-  }
   waiters_.fetch_add(1, std::memory_order_relaxed);
   SchedPoint("job_mutex.waiting");
-  gate_.lock();  // those who come later line up here, and one at a time competes for the mutex
-  mutex_.lock();
+  if (!SpinFor([this] { return gate_.try_lock(); })) gate_.lock();
+  // Looks first: an attempt takes the cache line away from the holder, even if it fails.
+  if (!SpinFor([this] { return owner() == 0 && mutex_.try_lock(); })) mutex_.lock();
   gate_.unlock();
   waiters_.fetch_sub(1, std::memory_order_relaxed);
 }

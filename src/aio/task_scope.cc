@@ -11,7 +11,7 @@
 
 namespace jobcore::inline JOBCORE_ABI {
 
-struct TaskScope::Task final : CoRoot {
+struct TaskScope::Task final : CoRoot, internal::Pooled {
   Task(TaskScope& s, Co<void> c) : CoRoot(&Done), scope(s), co(std::move(c)) {}
 
   static void Done(CoRoot& root) {

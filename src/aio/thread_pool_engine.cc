@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "aio/check.h"
+#include "aio/range_copier.h"
 #include "job-common/io_engine.h"
 #include "job-common/sync.h"
 
@@ -23,16 +25,20 @@ using Op = IoRequest::Op;
 // One attempt at what is left of `request`. As the system calls: -1 and errno.
 ssize_t Transfer(const IoRequest& request, size_t done) {
   const size_t size = request.size - done;
-  auto offset = static_cast<off_t>(request.offset + done);
+  const auto offset = static_cast<off_t>(request.offset + done);
   if (request.op == Op::kRead) return pread(request.fd, request.buffer.data() + done, size, offset);
-  if (request.op == Op::kWrite) return pwrite(request.fd, request.buffer.data() + done, size, offset);
-  auto to_offset = static_cast<off_t>(request.to_offset + done);
-  return copy_file_range(request.fd, &offset, request.to_fd, &to_offset, size, 0);
+  return pwrite(request.fd, request.buffer.data() + done, size, offset);
 }
 
-IoResult Perform(const IoRequest& request) {
+IoResult Perform(const IoRequest& request, internal::RangeCopier& copier) {
   if (request.op == Op::kDataSync) return {.error = fdatasync(request.fd) == 0 ? 0 : errno};
   if (request.op == Op::kFileSync) return {.error = fsync(request.fd) == 0 ? 0 : errno};
+  if (request.op == Op::kCopyRange) return copier.Copy(request);
+  if (request.op == Op::kWriteback) {
+    const auto offset = static_cast<off_t>(request.offset);
+    const auto size = static_cast<off_t>(request.size);
+    return {.error = sync_file_range(request.fd, offset, size, SYNC_FILE_RANGE_WRITE) == 0 ? 0 : errno};
+  }
   IoResult result;
   while (result.bytes < request.size) {
     const ssize_t n = Transfer(request, result.bytes);
@@ -75,6 +81,7 @@ class ThreadPoolEngine final : public IoEngine {
 
  private:
   void Work() {
+    internal::RangeCopier copier;
     std::unique_lock lock(mutex_);
     for (;;) {
       more_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
@@ -82,7 +89,7 @@ class ThreadPoolEngine final : public IoEngine {
       IoRequest& request = *queue_.front();
       queue_.pop_front();
       lock.unlock();
-      const IoResult result = Perform(request);
+      const IoResult result = Perform(request, copier);
       --pending_;  // before the completion: after it, the engine may be destroyed
       request.Complete(result);
       lock.lock();

@@ -154,7 +154,8 @@ UringEngine::~UringEngine() {
 }
 
 void UringEngine::Submit(IoRequest& request) {
-  if (request.op == Op::kCopyRange) {  // io_uring has no such operation
+  // io_uring has no copy; its sync_file_range would be done by a thread, too.
+  if (request.op == Op::kCopyRange || request.op == Op::kWriteback) {
     Help(request);
     return;
   }
@@ -249,7 +250,8 @@ void UringEngine::Prepare(size_t index) {
       io_uring_prep_fsync(sqe, request.fd, 0);
       break;
     case Op::kCopyRange:
-      internal::Die("IoEngine: a copy in the ring");
+    case Op::kWriteback:
+      internal::Die("IoEngine: a helper's request in the ring");
   }
   if (left >= options_.async_bytes) io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
   io_uring_sqe_set_data64(sqe, index);

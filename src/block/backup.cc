@@ -66,7 +66,9 @@ class Backup final : public JobDriver {
   absl::Status Begin(JobContext& job) JOBCORE_EXCLUDES(job_mutex);
   Co<absl::Status> CopyAll(JobContext& job);
   Co<void> CopyChunk(JobContext& job, Extent chunk);
+  Co<void> OffloadOrReadAndWrite(JobContext& job, Extent chunk);
   Co<void> ReadAndWrite(JobContext& job, Extent chunk);
+  Co<void> BeginWriteback(Extent chunk);
   absl::Status CheckSourceUnchanged() const;
   absl::Status WalkError(const DataExtents& extents) const;
   Buffer TakeBuffer();
@@ -82,6 +84,7 @@ class Backup final : public JobDriver {
   // Only touched in the job's context, while Run goes on.
   struct stat source_stat_ = {};          // as of the start of Run
   bool offload_ = options_.copy_offload;  // until it turns out that the kernel cannot copy between these files
+  bool writeback_ = options_.sync;        // until it turns out that the kernel cannot begin early
   TaskScope requests_;
   std::vector<Buffer> free_buffers_;
   absl::Status error_;  // the first one of a request
@@ -147,6 +150,12 @@ Co<absl::Status> Backup::CopyAll(JobContext& job) {
 }
 
 Co<void> Backup::CopyChunk(JobContext& job, Extent chunk) {
+  co_await OffloadOrReadAndWrite(job, chunk);
+  // Beside the copying of further chunks. Otherwise most of the writing would begin in Prepare only.
+  if (writeback_ && error_.ok()) co_await BeginWriteback(chunk);
+}
+
+Co<void> Backup::OffloadOrReadAndWrite(JobContext& job, Extent chunk) {
   if (offload_) {
     const IoResult io =
         co_await CopyRange(engine_, source_.get(), chunk.offset, target_.fd(), chunk.offset, chunk.length);
@@ -179,6 +188,24 @@ Co<void> Backup::ReadAndWrite(JobContext& job, Extent chunk) {
     }
   }
   free_buffers_.push_back(std::move(buffer));
+}
+
+Co<void> Backup::BeginWriteback(Extent chunk) {
+  const IoResult io = co_await StartWriteback(engine_, target_.fd(), chunk.offset, chunk.length);
+  switch (io.error) {
+    case 0:
+      co_return;
+    case EINVAL:
+    case ENOSYS:
+    case EOPNOTSUPP:
+    case EPERM:
+    case ESPIPE:
+      writeback_ = false;  // it does without: Prepare writes all
+      co_return;
+    default:
+      // Not for Prepare to find: what could not be written may not be tried again.
+      Fail(FileErrorAt("cannot write", options_.target, chunk.offset, io.error));
+  }
 }
 
 absl::Status Backup::CheckSourceUnchanged() const {
@@ -216,12 +243,17 @@ Co<absl::Status> Backup::Prepare() {
   if (fchmod(target_.fd(), source_stat_.st_mode & 0777) != 0) {
     co_return FileError("cannot set the mode of", options_.target, errno);
   }
-  const IoResult io = co_await DataSync(engine_, target_.fd());
-  if (io.error != 0) co_return FileError("cannot sync", options_.target, io.error);
+  if (options_.sync) {
+    const IoResult io = co_await DataSync(engine_, target_.fd());
+    if (io.error != 0) co_return FileError("cannot sync", options_.target, io.error);
+  }
   co_return target_.CheckPublishable();
 }
 
-Co<absl::Status> Backup::Commit() { co_return co_await target_.Publish(engine_); }
+Co<absl::Status> Backup::Commit() {
+  if (absl::Status s = target_.Publish(); !s.ok() || !options_.sync) co_return s;
+  co_return co_await target_.SyncDirectory(engine_);
+}
 
 Co<void> Backup::Abort() {
   target_.Discard();

@@ -140,17 +140,7 @@ absl::Status TargetFile::CheckPublishable() const {
   return status;
 }
 
-Co<absl::Status> TargetFile::Publish(IoEngine& engine) {
-  if (absl::Status s = Rename(); !s.ok()) co_return s;
-  const IoResult io = co_await FileSync(engine, directory_.get());
-  // EINVAL: a file system whose directories need no sync, or know none.
-  if (io.error != 0 && io.error != EINVAL) {
-    co_return FileError("target is in place, but may not outlive a power failure:", path_, io.error);
-  }
-  co_return absl::OkStatus();
-}
-
-absl::Status TargetFile::Rename() {
+absl::Status TargetFile::Publish() {
   const int directory = directory_.get();
   const char* const from = temporary_.c_str();
   const char* const to = name_.c_str();
@@ -168,6 +158,15 @@ absl::Status TargetFile::Rename() {
   if (!done) return FileError("cannot give the copy its name", path_, errno);
   temporary_.clear();
   return absl::OkStatus();
+}
+
+Co<absl::Status> TargetFile::SyncDirectory(IoEngine& engine) {
+  const IoResult io = co_await FileSync(engine, directory_.get());
+  // EINVAL: a file system whose directories need no sync, or know none.
+  if (io.error != 0 && io.error != EINVAL) {
+    co_return FileError("target is in place, but may not outlive a power failure:", path_, io.error);
+  }
+  co_return absl::OkStatus();
 }
 
 void TargetFile::Discard() {

@@ -38,9 +38,10 @@ class TargetFile {
   absl::Status Create();
   // All that may be in the way of Publish.
   absl::Status CheckPublishable() const;
-  // Gives the temporary file its name, and has `engine` sync the directory. On error it still is a temporary file,
-  // unless the message says that the target is in place. Home thread; this must stay until it has finished.
-  Co<absl::Status> Publish(IoEngine& engine);
+  // Gives the temporary file its name. On error it still is a temporary file.
+  absl::Status Publish();
+  // Has `engine` sync the directory, so that the name lasts. Home thread; this must stay until it has finished.
+  Co<absl::Status> SyncDirectory(IoEngine& engine);
   // Removes the temporary file, if there is one.
   void Discard();
 
@@ -52,7 +53,6 @@ class TargetFile {
   // What stands at the target's name now must not be in the way.
   absl::Status CheckName(const struct stat* source) const;
   absl::Status CheckRoom(uint64_t bytes) const;
-  absl::Status Rename();
 
   const std::string path_;
   const std::string directory_path_;

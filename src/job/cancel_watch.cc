@@ -25,7 +25,7 @@ void CancelWatch::CountOff() {
 
 void CancelWatch::PostRun() {
   if (std::exchange(posted_, true)) return;
-  JobOps::Defer(core_, core_.main_context().shared_from_this(), *this);
+  JobOps::Defer(core_, core_.main_context(), *this);
 }
 
 void CancelWatch::Run(WorkItem& item, Reason reason) {

@@ -65,14 +65,14 @@ absl::StatusOr<JobRef> JobOps::Create(JobCore& core, const JobSpec& spec, std::u
     }
   }
   const uint64_t number = core.next_number_.fetch_add(1, std::memory_order_relaxed);
-  std::shared_ptr<JobTxn> txn = spec.group != nullptr ? spec.group->txn_ : std::make_shared<JobTxn>(core, number);
   // Everything is allocated before the mutex is taken, and destroyed after it is free.
-  std::unique_ptr<Job, void (*)(Job*)> job(new Job(core, number, spec, std::move(txn), std::move(driver)),
-                                           [](Job* j) { delete j; });
+  std::unique_ptr<Job, void (*)(Job*)> job(
+      new Block(core, number, spec, spec.group != nullptr ? spec.group->txn_.get() : nullptr, std::move(driver)),
+      [](Job* j) { Destroy(*j); });
   {
     JobLock lock(core);
     if (absl::Status status = Register(*job, static_cast<uint64_t>(spec.speed)); !status.ok()) return status;
-    return JobRef(*job.release());
+    return Adopt(*job.release());
   }
 }
 
@@ -89,7 +89,7 @@ absl::Status JobOps::Register(Job& job, uint64_t speed) {
   }
   if (txn.aborting_) {
     return absl::AbortedError(
-        absl::StrCat("Job '", job.id_, "' cannot join its group, which has failed: ", txn.abort_reason_));
+        absl::StrCat("Job '", job.id_, "' cannot join its group, which has failed: ", Extra(txn).abort_reason));
   }
   if (txn.phase_ != JobTxn::Phase::kOpen) {
     return absl::FailedPreconditionError(
@@ -107,10 +107,9 @@ absl::Status JobOps::Register(Job& job, uint64_t speed) {
     throw;
   }
   // From here on nothing allocates, so nothing fails.
-  AddRef(job);  // the registry's
   ++core.open_jobs_;
   ++txn.unfinished_;
-  if (txn.number() == job.number_) txn.phase_ = JobTxn::Phase::kSealed;  // a group of its own
+  if (HasOwnGroup(job)) txn.phase_ = JobTxn::Phase::kSealed;  // a group of its own
   SetStatus(job, JobStatus::kCreated);
   ResourceOps::AddUser(job);
   return absl::OkStatus();
@@ -135,7 +134,7 @@ void JobOps::Link(Job& job, uint64_t speed) {
   MayRunOutOfMemory();
   job.txn_->members_.push_back(&job);
   MayRunOutOfMemory();
-  NoteContext(core, job.homes_.front());
+  if (!job.homes_.empty()) NoteContext(core, job.homes_.front());
   ApplySpeed(job, speed);
   MayRunOutOfMemory();
   ResourceOps::Attach(job);

@@ -20,12 +20,15 @@ struct ObserverState final : WorkItem {
       : WorkItem("event observer", &Run), core(c), context(ctx.shared_from_this()), callback(std::move(cb)) {}
 
   static void Run(WorkItem& item, Reason reason) JOBCORE_EXCLUDES(job_mutex);
-  // A page, unless there is none or the observer has been closed. `self` keeps the state in the queue.
-  bool TakePage(EventPage& page) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // The next page, unless there is none or the observer has been closed. `self` keeps the state in the queue.
+  bool TakePage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   JobCore& core;
   const std::shared_ptr<AioContext> context;
-  monitor::EventObserver::Callback callback;  // home thread of `context`
+
+  // --- Home thread of `context` ---
+  monitor::EventObserver::Callback callback;
+  EventPage page;  // kept from call to call: its events keep their memory
 
   EventCursor cursor ABSL_GUARDED_BY(job_mutex);
   bool closed ABSL_GUARDED_BY(job_mutex) = false;
@@ -33,9 +36,9 @@ struct ObserverState final : WorkItem {
   std::shared_ptr<ObserverState> queued ABSL_GUARDED_BY(job_mutex);  // itself, while the item is in the queue
 };
 
-bool ObserverState::TakePage(EventPage& page) {
+bool ObserverState::TakePage() {
   if (closed) return false;
-  page = JobOps::ReadEvents(core, cursor);
+  JobOps::ReadEvents(core, cursor, page);
   in_call = !page.events.empty();
   return in_call;
 }
@@ -43,13 +46,12 @@ bool ObserverState::TakePage(EventPage& page) {
 void ObserverState::Run(WorkItem& item, Reason reason) {
   auto& state = static_cast<ObserverState&>(item);
   std::shared_ptr<ObserverState> self;
-  EventPage page;
   {
     JobLock lock(state.core);
     self = std::move(state.queued);
-    if (reason == Reason::kDrop || !state.TakePage(page)) return;
+    if (reason == Reason::kDrop || !state.TakePage()) return;
   }
-  state.callback(page);
+  state.callback(state.page);
 
   JobLock lock(state.core);
   state.in_call = false;
@@ -57,7 +59,7 @@ void ObserverState::Run(WorkItem& item, Reason reason) {
   const bool behind = state.cursor.next <= state.core.last_event();
   if (behind && !state.closed && state.queued == nullptr) {
     state.queued = self;
-    JobOps::Defer(state.core, state.context, state);
+    JobOps::Defer(state.core, *state.context, state);
   }
 }
 
@@ -67,7 +69,7 @@ void JobOps::WakeObservers(JobCore& core) {
   for (const std::shared_ptr<internal::ObserverState>& observer : core.observers_) {
     if (observer->queued != nullptr) continue;
     observer->queued = observer;
-    Defer(core, observer->context, *observer);
+    Defer(core, *observer->context, *observer);
   }
 }
 
@@ -80,7 +82,9 @@ void JobOps::RemoveObserver(JobCore& core, const std::shared_ptr<internal::Obser
   std::erase(core.observers_, state);
 }
 
-EventPage JobOps::ReadEvents(JobCore& core, EventCursor& cursor) { return core.ReadEvents(cursor); }
+void JobOps::ReadEvents(JobCore& core, EventCursor& cursor, EventPage& page) {
+  core.events_.Read(cursor, EventPage::kMax, page);
+}
 
 namespace monitor {
 

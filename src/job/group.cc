@@ -18,8 +18,13 @@
 
 namespace jobcore::inline JOBCORE_ABI {
 
+JobTxn::JobTxn(JobCore& core, uint64_t number)
+    : core_(core), number_(number), finalise_item_("finalisation of a group", &JobOps::RunFinaliser, *this) {}
+
 JobTxnBuilder::JobTxnBuilder(JobCore& core)
-    : txn_(std::make_shared<JobTxn>(core, core.next_number_.fetch_add(1, std::memory_order_relaxed))) {}
+    : txn_(new JobTxn(core, core.next_number_.fetch_add(1, std::memory_order_relaxed))) {
+  txn_->references_.store(1, std::memory_order_relaxed);
+}
 
 JobTxnBuilder::~JobTxnBuilder() {
   if (txn_ == nullptr || sealed_) return;
@@ -40,7 +45,7 @@ absl::Status JobTxnBuilder::Seal() {
 
 absl::Status JobOps::Seal(JobTxn& txn) {
   if (txn.aborting_) {
-    return absl::AbortedError(absl::StrCat("the group has failed before it was sealed: ", txn.abort_reason_));
+    return absl::AbortedError(absl::StrCat("the group has failed before it was sealed: ", Extra(txn).abort_reason));
   }
   if (txn.phase_ != JobTxn::Phase::kOpen) return absl::FailedPreconditionError("the group was sealed before");
   txn.phase_ = JobTxn::Phase::kSealed;
@@ -53,13 +58,20 @@ void JobOps::AbortUnsealed(JobTxn& txn) {
   AbortGroup(txn, "the group was given up before it was sealed");
 }
 
-void JobOps::RemoveMember(JobTxn& txn, Job& job) { std::erase(txn.members_, &job); }
+void JobOps::RemoveMember(JobTxn& txn, Job& job) {
+  txn.members_.erase(std::remove(txn.members_.begin(), txn.members_.end(), &job), txn.members_.end());
+}
+
+JobTxn::Extra& JobOps::Extra(JobTxn& txn) {
+  if (txn.extra_ == nullptr) txn.extra_ = std::make_unique<JobTxn::Extra>();
+  return *txn.extra_;
+}
 
 void JobOps::AbortGroup(JobTxn& txn, std::string reason) {
-  if (std::exchange(txn.aborting_, true)) return;
+  if (txn.aborting_.exchange(true, std::memory_order_relaxed)) return;
   if (txn.phase_ >= JobTxn::Phase::kDecided) internal::Die("a group was aborted after its cut");
   if (txn.phase_ == JobTxn::Phase::kOpen) internal::Reached("group.aborted_before_seal");
-  txn.abort_reason_ = std::move(reason);
+  Extra(txn).abort_reason = std::move(reason);
   for (auto member = txn.members_.rbegin(); member != txn.members_.rend(); ++member) AbortMember(**member);
   MaybeConverge(txn);
 }
@@ -104,15 +116,6 @@ void JobOps::MaybeConverge(JobTxn& txn) {
   if (!manual) PostFinaliser(txn);
 }
 
-struct JobOps::FinaliserItem final : WorkItem {
-  explicit FinaliserItem(std::shared_ptr<JobTxn> t) : WorkItem("finalisation of a group", &Invoke), txn(std::move(t)) {}
-  static void Invoke(WorkItem& self, Reason reason) JOBCORE_EXCLUDES(job_mutex) {
-    const std::unique_ptr<FinaliserItem> item(static_cast<FinaliserItem*>(&self));
-    if (reason == Reason::kRun) Spawn("finalisation of a group", Finalise(std::move(item->txn)));
-  }
-  std::shared_ptr<JobTxn> txn;
-};
-
 void JobOps::PostFinaliser(JobTxn& txn) {
   txn.phase_ = JobTxn::Phase::kFinalizing;
   NoteChange(txn.core_);
@@ -121,7 +124,8 @@ void JobOps::PostFinaliser(JobTxn& txn) {
     txn.phase_ = JobTxn::Phase::kDone;
     return;
   }
-  Defer(txn.core_, txn.core_.main_context_, *new FinaliserItem(txn.members_.front()->txn_));
+  AddRef(*txn.members_.front());  // the item's
+  Defer(txn.core_, *txn.core_.main_context_, txn.finalise_item_);
 }
 
 void JobOps::FailMember(Job& job, const absl::Status& status) {
@@ -130,68 +134,88 @@ void JobOps::FailMember(Job& job, const absl::Status& status) {
   AbortGroup(*job.txn_, absl::StrCat("job '", job.id_, "' ", job.outcome_->ToString()));
 }
 
-// One section over what all members want to stand still, for the smallest of their timeouts; of nothing if they
-// want nothing. A cancel of the group ends the wait.
-Co<absl::StatusOr<DrainedSection>> JobOps::DrainMembers(JobTxn& txn, const std::vector<JobRef>& members) {
+// One section over what all members want to stand still, for the smallest of their timeouts. A cancel of the group
+// ends the wait.
+Co<absl::StatusOr<DrainedSection>> JobOps::DrainMembers(JobTxn& txn, const Members& members) {
   std::vector<Resource*> resources;
   Nanoseconds timeout = Nanoseconds::max();
   for (const JobRef& job : members) {
-    if (job->still_at_end_.empty()) continue;
-    resources.insert(resources.end(), job->still_at_end_.begin(), job->still_at_end_.end());
-    timeout = std::min(timeout, job->drain_timeout_);
+    if (job->still_at_end().empty()) continue;
+    resources.insert(resources.end(), job->still_at_end().begin(), job->still_at_end().end());
+    timeout = std::min(timeout, job->resource_use_->drain_timeout);
   }
-  if (resources.empty()) co_return DrainedSection();
   const std::string name = absl::StrCat("end of the group of job '", members.back()->id_, "'");
   absl::StatusOr<std::unique_ptr<internal::Section>> section = ResourceOps::Make(resources, {.name = name});
   if (!section.ok()) co_return section.status();
   const TimePoint deadline = SaturatingAdd(txn.core_.main_context_->clock().Now(), timeout);
   auto give_up = [&txn]() JOBCORE_EXCLUDES(job_mutex) {
     JobLock lock(txn.core_);
-    return txn.aborting_;
+    return txn.aborting_.load(std::memory_order_relaxed);
   };
   co_return co_await ResourceOps::Open(*std::move(section), deadline, std::move(give_up));
 }
 
-Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
-  JobCore& core = txn->core_;
-  std::vector<JobRef> members;  // newest first; fixed from here on
+void JobOps::Conclude(Job& job, const absl::Status& committed) {
+  if (!committed.ok()) {
+    internal::Reached("group.commit_failed");
+    job.outcome_ = JobOutcome::Failed(committed);
+    SetStatus(job, JobStatus::kAborting);
+  }
+  if (!job.outcome_.has_value()) job.outcome_ = JobOutcome::Succeeded();
+  SetStatus(job, JobStatus::kConcluded);
+  // One that was never started has no record worth keeping (as in the reference).
+  if (job.auto_dismiss_ || !job.started_) Unregister(job);
+}
+
+// The members are fixed since this was posted, and the registry has a reference to each: no need for the mutex.
+void JobOps::RunFinaliser(WorkItem& item, WorkItem::Reason reason) {
+  JobTxn& txn = static_cast<JobTxn::Item&>(item).txn;
+  JobRef first = Adopt(*txn.members_.front());
+  if (reason == WorkItem::Reason::kDrop) return;
+  Members newest_first;
+  newest_first.reserve(txn.members_.size());
+  for (size_t i = txn.members_.size() - 1; i > 0; --i) newest_first.emplace_back(*txn.members_[i]);
+  newest_first.push_back(std::move(first));
+  Spawn("finalisation of a group", Finalise(txn, std::move(newest_first)));
+}
+
+Co<void> JobOps::Finalise(JobTxn& txn, Members members) {
+  JobCore& core = txn.core_;
   const CoRoot* const root = co_await internal::ThisRoot();
   internal::Finaliser at{.root = root};  // what it is doing, for dumps
   const auto enter = [&at](const char* hook, const Job* job) {
     at.job.store(job, std::memory_order_relaxed);
     at.hook.store(hook, std::memory_order_release);
   };
-  bool commit;
-  {
-    JobLock lock(core);
-    txn->finaliser_ = &at;
-    for (auto member = txn->members_.rbegin(); member != txn->members_.rend(); ++member) members.emplace_back(**member);
-    commit = !txn->aborting_;
-  }
+  txn.finaliser_.store(&at, std::memory_order_release);
+  bool commit = !txn.aborting_.load(std::memory_order_relaxed);
 
   // What the members want to stand still does so from here to the end, unless they are all to abort.
   DrainedSection section;
-  if (commit) {
+  const bool drains =
+      std::any_of(members.begin(), members.end(), [](const JobRef& m) { return !m->still_at_end().empty(); });
+  if (commit && drains) {
     enter(internal::Finaliser::kDrain, nullptr);
-    absl::StatusOr<DrainedSection> opened = co_await DrainMembers(*txn, members);
+    absl::StatusOr<DrainedSection> opened = co_await DrainMembers(txn, members);
     enter(nullptr, nullptr);
     const absl::Status status = opened.status();
     if (status.ok()) section = *std::move(opened);
     JobLock lock(core);
     if (status.ok()) {
-      txn->section_open_ = true;
-    } else if (txn->aborting_) {
+      txn.section_open_ = true;
+    } else if (txn.aborting_) {
       internal::Reached("group.cancelled_while_draining");
     } else {
       internal::Reached("group.not_drained_in_time");
       Job& job =
-          **std::find_if(members.begin(), members.end(), [](const JobRef& m) { return !m->still_at_end_.empty(); });
+          **std::find_if(members.begin(), members.end(), [](const JobRef& m) { return !m->still_at_end().empty(); });
       FailMember(job, status);
     }
-    commit = !txn->aborting_;
+    commit = !txn.aborting_;
   }
 
-  // Phase one: all Prepare, until one fails or somebody cancels.
+  // Phase one: all Prepare, until one fails or somebody cancels. Whether somebody has is decided by the cut; what is
+  // seen of it before saves further ones.
   for (size_t i = 0; commit && i < members.size(); ++i) {
     Job& job = *members[i];
     absl::Status status;
@@ -201,39 +225,64 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
     } catch (...) {
       status = StatusFromException("Prepare");
     }
-    JobLock lock(core);
-    if (txn->aborting_) internal::Reached("group.cancelled_in_prepare");
-    if (!status.ok() && !txn->aborting_) FailMember(job, status);
-    commit = !txn->aborting_;
+    if (txn.aborting_.load(std::memory_order_relaxed)) internal::Reached("group.cancelled_in_prepare");
+    if (!status.ok()) {
+      JobLock lock(core);
+      if (!txn.aborting_) FailMember(job, status);
+    }
+    commit = !txn.aborting_.load(std::memory_order_relaxed);
   }
 
   {  // The cut.
     JobLock lock(core);
-    commit = !txn->aborting_;
-    txn->phase_ = JobTxn::Phase::kDecided;
+    commit = !txn.aborting_;
+    txn.phase_ = JobTxn::Phase::kDecided;
   }
 
-  // Phase two: all Commit, or all Abort.
-  for (const JobRef& job : members) {
+  // Phase two: all Commit, or all Abort. Each member concludes before another one's coroutine runs; those whose hooks
+  // are none do so together.
+  constexpr size_t kMostAtOnce = 64;
+  size_t concluded = 0;
+  const auto conclude = [&](size_t end) JOBCORE_EXCLUDES(job_mutex) {
+    while (concluded < end) {
+      const size_t page_end = std::min(end, concluded + kMostAtOnce);
+      JobLock lock(core);
+      while (concluded < page_end) Conclude(*members[concluded++], absl::OkStatus());
+    }
+  };
+  std::vector<VerbReply> replies;
+  std::string reason;
+  for (size_t i = 0; i < members.size(); ++i) {
+    Job& job = *members[i];
     absl::Status status;
-    enter(commit ? "Commit" : "Abort", job.get());
+    enter(commit ? "Commit" : "Abort", &job);
     if (commit) {
       try {
-        status = co_await job->driver_->Commit();
+        Co<absl::Status> hook = job.driver_->Commit();
+        if (!hook.trivial()) conclude(i);
+        status = co_await std::move(hook);
       } catch (...) {
         status = StatusFromException("Commit");
       }
     } else {
-      co_await job->driver_->Abort();
+      Co<void> hook = job.driver_->Abort();
+      if (!hook.trivial()) conclude(i);
+      co_await std::move(hook);
     }
-    enter("Clean", job.get());
-    co_await job->driver_->Clean();
+    enter("Clean", &job);
+    {
+      Co<void> hook = job.driver_->Clean();
+      if (!hook.trivial()) conclude(i);
+      co_await std::move(hook);
+    }
+    const bool last = i + 1 == members.size();
+    if (status.ok() && !last && i + 1 - concluded < kMostAtOnce) continue;
 
-    const bool last = &job == &members.back();
-    if (last) {  // nobody sees the end of the group while its resources still stand still
+    conclude(i);
+    if (last && drains) {  // nobody sees the end of the group while its resources still stand still
       {
         JobLock lock(core);
-        txn->section_open_ = false;
+        txn.section_open_ = false;
       }
       section.End();
     }
@@ -241,28 +290,24 @@ Co<void> JobOps::Finalise(std::shared_ptr<JobTxn> txn) {
     if (last) {
       for (const JobRef& member : members) ResourceOps::RemoveUser(*member);
     }
-    if (!status.ok()) {
-      internal::Reached("group.commit_failed");
-      job->outcome_ = JobOutcome::Failed(status);
-      SetStatus(*job, JobStatus::kAborting);
+    Conclude(job, status);
+    concluded = i + 1;
+    if (last) {
+      txn.phase_ = JobTxn::Phase::kDone;
+      txn.finaliser_.store(nullptr, std::memory_order_relaxed);
+      txn.members_.clear();
+      if (txn.extra_ != nullptr) {
+        replies.swap(txn.extra_->finalize_replies);
+        reason = txn.extra_->abort_reason;
+      }
     }
-    if (!job->outcome_.has_value()) job->outcome_ = JobOutcome::Succeeded();
-    SetStatus(*job, JobStatus::kConcluded);
-    // One that was never started has no record worth keeping (as in the reference).
-    if (job->auto_dismiss_ || !job->started_) Unregister(*job);
-  }
-
-  std::vector<VerbReply> replies;
-  std::string reason;
-  {
-    JobLock lock(core);
-    txn->phase_ = JobTxn::Phase::kDone;
-    txn->finaliser_ = nullptr;
-    txn->members_.clear();
-    replies.swap(txn->finalize_replies_);
-    reason = txn->abort_reason_;
   }
   for (VerbReply& reply : replies) std::move(reply).Send(commit ? absl::OkStatus() : absl::AbortedError(reason));
+
+  AioContext& main = *core.main_context_;
+  for (JobRef& member : members) DropAndDestroy(std::move(member));
+  members.clear();
+  main.wait_domain().Kick();  // ~JobCore may be waiting for the last one
 }
 
 bool JobOps::AwaitsFinalize(const Job& job) {

@@ -13,10 +13,12 @@ namespace internal {
 
 void JobHistory::Add(monitor::JobRecordPtr record, Garbage& garbage) {
   const uint64_t sequence = first_ + records_.size();
-  by_number_[record->number] = sequence;
-  const absl::string_view id = Absl(record->id);
-  by_id_.erase(id);  // its key lives in the older record
-  by_id_.emplace(id, sequence);
+  by_number_.emplace(record->number, sequence);
+  const auto [latest, first] = by_id_.insert({record.get(), sequence});
+  if (!first) {
+    latest->record = record.get();
+    latest->sequence = sequence;
+  }
   records_.push_back(std::move(record));
   if (records_.size() > count_) DropFirst(garbage);
 }
@@ -29,7 +31,7 @@ void JobHistory::Expire(TimePoint now, Garbage& garbage) {
 void JobHistory::DropFirst(Garbage& garbage) {
   const monitor::JobRecord& record = *records_.front();
   by_number_.erase(record.number);
-  if (const auto found = by_id_.find(Absl(record.id)); found->second == first_) by_id_.erase(found);
+  if (const auto found = by_id_.find(Absl(record.id)); found->sequence == first_) by_id_.erase(found);
   garbage.push_back(std::move(records_.front()));
   records_.pop_front();
   ++first_;
@@ -42,7 +44,7 @@ monitor::JobRecordPtr JobHistory::Find(uint64_t number) const {
 
 monitor::JobRecordPtr JobHistory::Find(std::string_view id) const {
   const auto found = by_id_.find(Absl(id));
-  return found == by_id_.end() ? nullptr : Young(found->second);
+  return found == by_id_.end() ? nullptr : Young(found->sequence);
 }
 
 std::vector<monitor::JobRecordPtr> JobHistory::Page(monitor::HistoryCursor& cursor, size_t max) const {
@@ -67,21 +69,19 @@ internal::JobHistory& JobOps::History(JobCore& core) {
 void JobOps::Remember(const Job& job, TimePoint now) {
   internal::JobHistory& history = History(job.core_);
   if (!history.keeps_any()) return;
-  monitor::JobRecord record{
-      .id = job.id_,
-      .number = job.number_,
-      .group = job.txn_->number(),
-      .type = job.type_,
-      .auto_finalize = job.auto_finalize_,
-      .auto_dismiss = job.auto_dismiss_,
-      .outcome = *job.outcome_,
-      .unit = job.progress_.unit(),
-      .progress = job.progress_.Get(),
-      .details = job.details_,
-      .times = {},
-  };
-  GetTimes(job, now, record.times);
-  history.Add(std::make_shared<const monitor::JobRecord>(std::move(record)), job.core_.garbage_);
+  const auto record = std::make_shared<monitor::JobRecord>();
+  record->id = job.id_;
+  record->number = job.number_;
+  record->group = job.txn_->number();
+  record->type = job.type_;
+  record->auto_finalize = job.auto_finalize_;
+  record->auto_dismiss = job.auto_dismiss_;
+  record->outcome = *job.outcome_;
+  record->unit = job.progress_.unit();
+  record->progress = job.progress_.Get();
+  record->details = job.details_;
+  GetTimes(job, now, record->times);
+  history.Add(record, job.core_.garbage_);
 }
 
 // --- job-monitor/job_history.h ---

@@ -10,7 +10,10 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/hash/hash.h"
 #include "absl/strings/string_view.h"
 #include "job-common/clock.h"
 #include "job-common/fwd.h"
@@ -23,7 +26,7 @@ namespace jobcore::inline JOBCORE_ABI::internal {
 // kMaxExpired records in one call.
 class JobHistory {
  public:
-  using Garbage = std::vector<std::shared_ptr<const void>>;
+  using Garbage = absl::InlinedVector<std::shared_ptr<const void>, 1>;
   static constexpr size_t kMaxExpired = 64;
 
   JobHistory(size_t count, Nanoseconds age) : count_(count), age_(age) {}
@@ -39,6 +42,22 @@ class JobHistory {
   std::vector<monitor::JobRecordPtr> Page(monitor::HistoryCursor& cursor, size_t max) const;
 
  private:
+  // The record of the job that concluded last among those with its id.
+  struct Latest {
+    mutable const monitor::JobRecord* record;  // whose id is the key: the same before and after an exchange
+    mutable uint64_t sequence;
+  };
+  static absl::string_view IdOf(const Latest& latest) { return {latest.record->id.data(), latest.record->id.size()}; }
+  static absl::string_view IdOf(absl::string_view id) { return id; }
+  struct LatestHash {
+    using is_transparent = void;
+    size_t operator()(const auto& key) const { return absl::Hash<absl::string_view>()(IdOf(key)); }
+  };
+  struct LatestEq {
+    using is_transparent = void;
+    bool operator()(const auto& a, const auto& b) const { return IdOf(a) == IdOf(b); }
+  };
+
   const monitor::JobRecordPtr& At(uint64_t sequence) const { return records_[sequence - first_]; }
   bool TooOld(const monitor::JobRecord& record) const { return now_ - record.times.concluded->time > age_; }
   monitor::JobRecordPtr Young(uint64_t sequence) const { return TooOld(*At(sequence)) ? nullptr : At(sequence); }
@@ -49,8 +68,8 @@ class JobHistory {
   TimePoint now_{};
   uint64_t first_ = 1;  // sequence number of the first record
   std::deque<monitor::JobRecordPtr> records_;
-  absl::btree_map<uint64_t, uint64_t> by_number_;       // job number -> sequence
-  absl::btree_map<absl::string_view, uint64_t> by_id_;  // -> that of the last one; keys live in that record
+  absl::flat_hash_map<uint64_t, uint64_t> by_number_;  // job number -> sequence
+  absl::flat_hash_set<Latest, LatestHash, LatestEq> by_id_;
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::internal

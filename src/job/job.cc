@@ -3,6 +3,7 @@
 #include "job-common/job.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,9 +23,15 @@ std::vector<Resource*> Unique(std::vector<Resource*> resources) {
   return resources;
 }
 
+std::unique_ptr<const internal::ResourceUse> UseOf(const JobSpec& spec) {
+  if (spec.resources.empty() && spec.still_at_end.empty()) return nullptr;
+  return std::unique_ptr<const internal::ResourceUse>(
+      new internal::ResourceUse{Unique(spec.resources), Unique(spec.still_at_end), spec.drain_timeout});
+}
+
 }  // namespace
 
-Job::Job(JobCore& core, uint64_t number, const JobSpec& spec, std::shared_ptr<JobTxn> txn,
+Job::Job(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn& group, JobContext& face,
          std::unique_ptr<JobDriver> driver)
     : core_(core),
       number_(number),
@@ -33,18 +40,26 @@ Job::Job(JobCore& core, uint64_t number, const JobSpec& spec, std::shared_ptr<Jo
       auto_finalize_(spec.auto_finalize),
       auto_dismiss_(spec.auto_dismiss),
       driver_(std::move(driver)),
-      face_(std::make_unique<JobContext>(*this)),
-      txn_(std::move(txn)),
-      resources_(Unique(spec.resources)),
-      still_at_end_(Unique(spec.still_at_end)),
-      drain_timeout_(spec.drain_timeout),
+      face_(&face),
+      txn_(&group),
+      resource_use_(UseOf(spec)),
       context_(spec.context != nullptr ? spec.context : &core.main_context()),
       progress_(spec.unit),
-      resume_item_("job", &JobOps::ResumeJob, *this),
-      destroy_item_("end of job", &JobOps::DestroyJob, *this),
-      homes_{context_.load(std::memory_order_relaxed)->shared_from_this()},
+      item_("job", &JobOps::ResumeJob, *this),
       run_root_(&JobOps::RunReturned, *this) {
+  if (spec.context != nullptr && spec.context != &core.main_context()) {
+    homes_.push_back(spec.context->shared_from_this());
+  }
   core_.live_jobs_.fetch_add(1, std::memory_order_relaxed);
+}
+
+JobOps::Block::Block(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn* group,
+                     std::unique_ptr<JobDriver> driver)
+    : Job(core, number, spec, group != nullptr ? *group : own_group, face, std::move(driver)),
+      face(*this),
+      own_group(core, number) {
+  // Last: from here on ~Job gives it back.
+  if (group != nullptr) group->references_.fetch_add(1, std::memory_order_relaxed);
 }
 
 Job::~Job() { core_.live_jobs_.fetch_sub(1, std::memory_order_release); }
@@ -56,7 +71,17 @@ JobStatus Job::status() const {
 
 const JobOutcome* Job::outcome() const {
   core_.mutex_.AssertHeld("Job::outcome");
-  return outcome_.has_value() ? &*outcome_ : nullptr;
+  return outcome_.get();
+}
+
+absl::Span<Resource* const> Job::resources() const {
+  if (resource_use_ == nullptr) return {};
+  return resource_use_->resources;
+}
+
+absl::Span<Resource* const> Job::still_at_end() const {
+  if (resource_use_ == nullptr) return {};
+  return resource_use_->still_at_end;
 }
 
 const std::vector<std::string>& Job::pause_reasons() const {
@@ -66,16 +91,28 @@ const std::vector<std::string>& Job::pause_reasons() const {
 
 void JobRef::Release(Job* job) {
   if (job->references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  // Nobody uses the item any more: it would have a reference.
+  std::construct_at(&job->item_, "end of job", &JobOps::DestroyJob, *job);
   // The job may be gone before Post has returned.
   const std::shared_ptr<AioContext> main = job->core_.main_context().shared_from_this();
-  main->Post(job->destroy_item_);
+  main->Post(job->item_);
 }
 
 void JobOps::DestroyJob(WorkItem& item, WorkItem::Reason) {
   Job& job = static_cast<Job::Item&>(item).job;
   const std::shared_ptr<AioContext> main = job.core_.main_context_;
-  delete &job;
+  Destroy(job);
   main->wait_domain().Kick();  // ~JobCore may be waiting for the last one
+}
+
+void JobOps::Destroy(Job& job) {
+  const JobTxn::Handle group(HasOwnGroup(job) ? nullptr : job.txn_);
+  delete static_cast<Block*>(&job);
+}
+
+void JobOps::DropAndDestroy(JobRef ref) {
+  Job& job = *std::exchange(ref.job_, nullptr);
+  if (job.references_.fetch_sub(1, std::memory_order_acq_rel) == 1) Destroy(job);
 }
 
 void JobOps::SetStatus(Job& job, JobStatus to) {
@@ -100,7 +137,7 @@ JobEvent& JobOps::AppendEvent(Job& job, TimePoint now) {
   event.job_number = job.number_;
   event.job_id = job.id_;
   event.status = job.status_;
-  event.outcome = job.outcome_;
+  job.outcome_.CopyTo(event.outcome);
   event.time = now;
   job.last_event_ = event.sequence;
   NoteChange(core);
@@ -115,7 +152,7 @@ void JobOps::LeaveContext(Job& job) {
                       absl::StrCat("Job '", job.id_, "' finished first, before it could be moved")));
   }
   ResourceOps::Detach(job);
-  job.word_.ClearPause();
+  if (job.word_.pause_requested()) job.word_.ClearPause();
   job.word_.Done();
   VoidReasons(job);
   UnwatchCancelled(job);
@@ -132,14 +169,15 @@ void JobOps::Unregister(Job& job) {
   if (!job.internal()) core.by_id_.erase(Absl(job.id_));
 }
 
-void JobOps::Defer(JobCore& core, std::shared_ptr<AioContext> context, WorkItem& item) {
-  core.deferred_.push_back({std::move(context), &item});
+void JobOps::Defer(JobCore& core, AioContext& context, WorkItem& item) {
+  const bool kept = &context == core.main_context_.get();
+  core.deferred_.push_back({&context, &item, kept ? nullptr : context.shared_from_this()});
 }
 
 void JobOps::Answer(JobCore& core, VerbReply reply, absl::Status status) {
   if (reply.context_ == nullptr) return;
   auto* const item = new VerbReply::Item(std::move(reply.callback_), std::move(status));  // deletes itself
-  Defer(core, std::move(reply.context_), *item);
+  Defer(core, *reply.context_, *item);
 }
 
 bool JobOps::IsQuiet(const Job* job) {
@@ -157,7 +195,7 @@ bool JobOps::IsQuiet(const Job* job) {
 
 void JobOps::DeferResume(Job& job) {
   AddRef(job);  // the item's, until it has run
-  Defer(job.core_, job.context().shared_from_this(), job.resume_item_);
+  Defer(job.core_, job.context(), job.item_);
 }
 
 Nanoseconds JobOps::WaitingTime(const Job& job, const JobTimes& times, TimePoint now) {

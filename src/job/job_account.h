@@ -3,25 +3,20 @@
 #ifndef JOBCORE_SRC_JOB_JOB_ACCOUNT_H_
 #define JOBCORE_SRC_JOB_JOB_ACCOUNT_H_
 
-#include <array>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "job-common/clock.h"
 #include "job-common/fwd.h"
-#include "job-common/job_status.h"
 #include "job-common/job_times.h"
 #include "job/rate_estimate.h"
 
 namespace jobcore::inline JOBCORE_ABI::internal {
 
-// What a job accounts beyond its creation and its start; one that just runs, unseen and never paused, has none of it.
-// Guarded by job_mutex.
+// What a job accounts that has been paused, or looked at while it ran. Guarded by job_mutex.
 struct JobAccount {
   struct Pause {
     std::string reason;
@@ -39,11 +34,6 @@ struct JobAccount {
     if (--pause.active == 0) pause.time += now.time_since_epoch();
   }
 
-  // From kRunning to kConcluded: the time in those that it has left.
-  static constexpr size_t kFirst = static_cast<size_t>(JobStatus::kRunning);
-  static constexpr size_t kEnd = static_cast<size_t>(JobStatus::kConcluded) + 1;
-  std::array<Nanoseconds, kEnd - kFirst> in_status{};
-  std::optional<TimePoint> concluded;
   std::vector<Pause> pauses;           // never removed, so that a reason finds its own again
   std::unique_ptr<RateEstimate> rate;  // if somebody has looked at it since it was started or resumed
 

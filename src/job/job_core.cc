@@ -46,12 +46,23 @@ void JobCore::Lock() { mutex_.Lock(); }
 
 void JobCore::UnlockAndPublish() {
   const bool changed = std::exchange(changed_, false);
-  absl::InlinedVector<Deferred, 4> deferred(std::move(deferred_));
+  const bool posts = !deferred_.empty() || !garbage_.empty();
+  clock_read_ = false;
+  if (posts) {
+    UnlockAndPost();
+  } else {
+    mutex_.Unlock();
+  }
+  if (changed) main_context_->wait_domain().Kick();
+}
+
+void JobCore::UnlockAndPost() {
+  const absl::InlinedVector<Deferred, 4> deferred(std::move(deferred_));
   deferred_.clear();
-  const std::vector<std::shared_ptr<const void>> garbage(std::move(garbage_));
+  const internal::JobHistory::Garbage garbage(std::move(garbage_));
+  garbage_.clear();
   mutex_.Unlock();
   for (const Deferred& d : deferred) d.context->Post(*d.item);
-  if (changed) main_context_->wait_domain().Kick();
 }
 
 JobCore::JobCore(const Options& options)
@@ -152,7 +163,9 @@ void JobCore::QuitMainLoop() {
 
 EventPage JobCore::ReadEvents(EventCursor& cursor, size_t max) const {
   mutex_.AssertHeld("JobCore::ReadEvents");
-  return events_.Read(cursor, std::min<size_t>(max, 64));
+  EventPage page;
+  events_.Read(cursor, std::min(max, EventPage::kMax), page);
+  return page;
 }
 
 uint64_t JobCore::last_event() const {

@@ -10,9 +10,9 @@
 namespace jobcore::inline JOBCORE_ABI {
 
 JobEvent& JobEventRing::Append() {
-  const size_t slot = last_ % capacity_;
-  if (slot == slots_.size()) slots_.emplace_back();
-  JobEvent& event = slots_[slot];
+  if (next_slot_ == slots_.size()) slots_.emplace_back();
+  JobEvent& event = slots_[next_slot_];
+  if (++next_slot_ == capacity_) next_slot_ = 0;
   event.sequence = ++last_;
   event.kind = JobEvent::Kind::kStatus;
   event.io_error.reset();
@@ -21,24 +21,27 @@ JobEvent& JobEventRing::Append() {
 }
 
 void JobEventRing::Reserve(size_t job_id_size) {
-  const size_t slot = last_ % capacity_;
-  if (slot == slots_.size()) slots_.emplace_back();
-  slots_[slot].job_id.reserve(job_id_size);
+  if (next_slot_ == slots_.size()) slots_.emplace_back();
+  slots_[next_slot_].job_id.reserve(job_id_size);
 }
 
-EventPage JobEventRing::Read(EventCursor& cursor, size_t max) const {
-  EventPage page;
+void JobEventRing::Read(EventCursor& cursor, size_t max, EventPage& page) const {
+  page.lost = 0;
   const uint64_t oldest = last_ - std::min<uint64_t>(last_, slots_.size()) + 1;
   if (cursor.next < oldest) {
     internal::Reached("events.lost");
     page.lost = oldest - cursor.next;
     cursor.next = oldest;
   }
-  if (cursor.next > last_) return page;
-  const size_t count = std::min<uint64_t>(max, last_ - cursor.next + 1);
-  page.events.reserve(count);
-  for (size_t i = 0; i < count; ++i) page.events.push_back(slots_[(cursor.next++ - 1) % capacity_]);
-  return page;
+  // Events that are in the page already are overwritten: their strings keep their memory.
+  page.events.resize(cursor.next > last_ ? 0 : std::min<uint64_t>(max, last_ - cursor.next + 1));
+  if (page.events.empty()) return;
+  size_t slot = (cursor.next - 1) % capacity_;
+  for (JobEvent& event : page.events) {
+    event = slots_[slot];
+    if (++slot == capacity_) slot = 0;
+  }
+  cursor.next += page.events.size();
 }
 
 namespace {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -65,6 +66,13 @@ struct PendingVerbs {
   std::vector<Request> requests;    // not answered yet; the first one's hook may be in progress
   const CoRoot* serving = nullptr;  // while it is
   const char* serving_hook = "";    // "Complete" or "Change"
+};
+
+// A job that works on resources.
+struct ResourceUse {
+  const std::vector<Resource*> resources;     // see Job::resources
+  const std::vector<Resource*> still_at_end;  // see Job::still_at_end
+  const Nanoseconds drain_timeout;            // of these
 };
 
 // A job that has, or had, a speed limit.
@@ -133,12 +141,14 @@ class JobOps {
   static void DeferResume(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Sends the reply once the mutex is free.
   static void Answer(JobCore& core, VerbReply reply, absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static void Defer(JobCore& core, std::shared_ptr<AioContext> context, WorkItem& item)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void Defer(JobCore& core, AioContext& context, WorkItem& item) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Remembers where jobs of this core live, for ~JobCore.
   static void NoteContext(JobCore& core, const std::shared_ptr<AioContext>& context)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void DestroyJob(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
+  static void Destroy(Job& job) JOBCORE_EXCLUDES(job_mutex);
+  // In the main context, at the end of a callback of the core: if this is the last reference, destroys the job at once.
+  static void DropAndDestroy(JobRef job) JOBCORE_EXCLUDES(job_mutex);
 
   // --- Accounting of time (times.cc); all of it on the clock of the main context, and never going back ---
   static TimePoint Now(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -242,9 +252,12 @@ class JobOps {
   static void AbortUnsealed(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Before the cut: the group will abort; every member that has not finished is cancelled.
   static void AbortGroup(JobTxn& txn, std::string reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static JobTxn::Extra& Extra(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // If all members have finished: on to finalising them, now or on request.
   static void MaybeConverge(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void PostFinaliser(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void RunFinaliser(WorkItem& item, WorkItem::Reason reason)
+      JOBCORE_EXCLUDES(job_mutex) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   static void RemoveMember(JobTxn& txn, Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   // --- For query.cc and wait.cc ---
@@ -285,7 +298,8 @@ class JobOps {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void RemoveObserver(JobCore& core, const std::shared_ptr<internal::ObserverState>& state)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static EventPage ReadEvents(JobCore& core, EventCursor& cursor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // A page of as many events as there may be at once.
+  static void ReadEvents(JobCore& core, EventCursor& cursor, EventPage& page) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void NoteChange(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { core.changed_ = true; }
 
   // --- What jobs wait for (wait_dump.cc) ---
@@ -319,7 +333,14 @@ class JobOps {
   class IdleAwaiter;
   class MoveAwaiter;
   class ThrottleAwaiter;
-  struct FinaliserItem;
+
+  // A job, what its driver sees of it, and the group that it is in if that is its own: one allocation.
+  struct Block final : Job {
+    Block(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn* group, std::unique_ptr<JobDriver> driver);
+    JobContext face;
+    JobTxn own_group;
+  };
+  static bool HasOwnGroup(const Job& job) { return job.txn_->number() == job.number_; }
 
   // What the job's own suspensions are called. Nothing but the job's user ends them, and nothing is wrong if they last.
   static constexpr char kYield[] = "yield";
@@ -354,9 +375,12 @@ class JobOps {
   static void AbortMember(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Before the cut: the member fails, and its group with it.
   static void FailMember(Job& job, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static Co<absl::StatusOr<DrainedSection>> DrainMembers(JobTxn& txn, const std::vector<JobRef>& members)
+  // In the main context: takes a group that has converged to its end.
+  using Members = absl::InlinedVector<JobRef, 1>;
+  static Co<void> Finalise(JobTxn& txn, Members members) JOBCORE_EXCLUDES(job_mutex);
+  static Co<absl::StatusOr<DrainedSection>> DrainMembers(JobTxn& txn, const Members& members)
       JOBCORE_EXCLUDES(job_mutex);
-  static Co<void> Finalise(std::shared_ptr<JobTxn> txn) JOBCORE_EXCLUDES(job_mutex);
+  static void Conclude(Job& job, const absl::Status& committed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static std::string RunWaitsFor(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static std::string GroupWaitsFor(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 };

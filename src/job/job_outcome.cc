@@ -2,6 +2,8 @@
 
 #include "job-common/job_outcome.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "job/job_ops.h"
 
@@ -29,6 +31,29 @@ std::string JobOutcome::ToString() const {
   }
   return absl::StrCat("failed: ", message);
 }
+
+namespace internal {
+namespace {
+
+const JobOutcome& Success() {
+  static const JobOutcome& success = *new JobOutcome();
+  return success;
+}
+
+}  // namespace
+
+OutcomeSlot& OutcomeSlot::operator=(JobOutcome outcome) {
+  const JobOutcome* const value = outcome.succeeded() ? &Success() : new JobOutcome(std::move(outcome));
+  Clear();
+  value_ = value;
+  return *this;
+}
+
+void OutcomeSlot::Clear() {
+  if (value_ != nullptr && !value_->succeeded()) delete value_;
+}
+
+}  // namespace internal
 
 absl::Status StatusFromException(absl::string_view where) {
   try {

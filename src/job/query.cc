@@ -13,6 +13,15 @@
 #include "job/rate_estimate.h"
 
 namespace jobcore::inline JOBCORE_ABI {
+namespace {
+
+// For what most jobs have none of: then there is nothing to do but look.
+template <typename Container>
+void CopyRare(const Container& from, Container& to) {
+  if (!from.empty() || !to.empty()) to = from;
+}
+
+}  // namespace
 
 void JobOps::GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) {
   info.id = job.id_;
@@ -21,7 +30,7 @@ void JobOps::GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) {
   info.type = job.type_;
   info.context = job.context().name();
   info.status = job.status_;
-  info.pause_reasons = job.pause_reasons_;
+  CopyRare(job.pause_reasons_, info.pause_reasons);
   info.cancelling = job.word_.cancel_requested();
   info.auto_finalize = job.auto_finalize_;
   info.auto_dismiss = job.auto_dismiss_;
@@ -32,8 +41,8 @@ void JobOps::GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) {
   info.rate = Rate(job, now, info.progress, info.times);
   const bool at_rest = IsReady(job.status_) && info.progress.current == info.progress.total;
   info.eta = at_rest ? std::nullopt : internal::TimeLeft(info.progress, info.rate);
-  info.outcome = job.outcome_;
-  info.details = job.details_;
+  job.outcome_.CopyTo(info.outcome);
+  if (info.details != job.details_) info.details = job.details_;
   info.speed = job.throttling_ != nullptr ? static_cast<int64_t>(job.throttling_->allowance.speed()) : 0;
   info.io_status = job.io_status_;
   info.last_event = job.last_event_;

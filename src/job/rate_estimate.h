@@ -44,7 +44,8 @@ class RateEstimate {
   };
 
   static double PerSecond(uint64_t units, Nanoseconds time) {
-    return time.count() > 0 ? static_cast<double>(units) / std::chrono::duration<double>(time).count() : 0;
+    constexpr double kSecond = std::chrono::duration_cast<Nanoseconds>(std::chrono::seconds(1)).count();
+    return time.count() > 0 ? static_cast<double>(units) * kSecond / static_cast<double>(time.count()) : 0;
   }
 
   Sample older_;

@@ -140,7 +140,7 @@ void ResourceOps::ResumeLater(Resource::AdmitAwaiter& request) {
   if (resumption == nullptr) {
     resumption = new internal::Resumption(&ResumeAll, resource, request.context_);  // deletes itself
     resource.resumptions_.push_back(resumption);
-    JobOps::Defer(resource.core_, request.context_, *resumption);
+    JobOps::Defer(resource.core_, *request.context_, *resumption);
   }
   resumption->requests.push_back(&request);
   request.resumption_ = resumption;
@@ -265,7 +265,7 @@ void ResourceOps::Reopen(internal::Section& section) {
     const std::string reason = DrainReason(*resource);
     for (Job* job : resource->jobs_) {
       // Another resource of the job may have the same name.
-      const bool still = std::any_of(job->resources_.begin(), job->resources_.end(),
+      const bool still = std::any_of(job->resources().begin(), job->resources().end(),
                                      [&](const Resource* other) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
                                        return !other->sections_.empty() && other->name_ == resource->name_;
                                      });
@@ -349,7 +349,7 @@ Co<absl::StatusOr<DrainedSection>> ResourceOps::Open(std::unique_ptr<internal::S
                                                      absl::AnyInvocable<bool()> give_up) {
   internal::Section& s = *section;
   const CoRoot* const chain = co_await internal::ThisRoot();
-  if (const Job* job = JobOps::JobOf(*chain); job != nullptr && !job->resources_.empty()) {
+  if (const Job* job = JobOps::JobOf(*chain); job != nullptr && !job->resources().empty()) {
     co_return absl::FailedPreconditionError(absl::StrCat(
         "section '", s.name, "' opened by the Run of job '", job->id(),
         "', which has resources itself, so that it may wait for its own pause; use JobSpec::still_at_end"));
@@ -435,17 +435,17 @@ absl::StatusOr<DrainedSection> DrainedSection::OpenBlocking(absl::Span<Resource*
 // --- Jobs ---
 
 void ResourceOps::AddUser(Job& job) {
-  for (Resource* resource : job.resources_) ++resource->users_;
-  for (Resource* resource : job.still_at_end_) ++resource->users_;
+  for (Resource* resource : job.resources()) ++resource->users_;
+  for (Resource* resource : job.still_at_end()) ++resource->users_;
 }
 
 void ResourceOps::RemoveUser(Job& job) {
-  for (Resource* resource : job.resources_) --resource->users_;
-  for (Resource* resource : job.still_at_end_) --resource->users_;
+  for (Resource* resource : job.resources()) --resource->users_;
+  for (Resource* resource : job.still_at_end()) --resource->users_;
 }
 
 void ResourceOps::Attach(Job& job) {
-  for (Resource* resource : job.resources_) {
+  for (Resource* resource : job.resources()) {
     resource->jobs_.push_back(&job);
     if (resource->sections_.empty()) continue;
     internal::Reached("resource.job_comes_while_drained");
@@ -454,7 +454,7 @@ void ResourceOps::Attach(Job& job) {
 }
 
 void ResourceOps::Detach(Job& job) {
-  for (Resource* resource : job.resources_) std::erase(resource->jobs_, &job);
+  for (Resource* resource : job.resources()) std::erase(resource->jobs_, &job);
 }
 
 absl::StatusOr<Admission> JobContext::Admit(Resource& resource) { return JobOps::Admit(job_, resource); }
@@ -464,18 +464,18 @@ absl::StatusOr<Admission> JobOps::Admit(Job& job, Resource& resource) {
     return absl::FailedPreconditionError(
         absl::StrCat("Job '", job.id_, "' cannot make a request of resource '", resource.name(), "': ", why));
   };
-  const auto names = [&](const std::vector<Resource*>& list) {
+  const auto names = [&](absl::Span<Resource* const> list) {
     return std::find(list.begin(), list.end(), &resource) != list.end();
   };
   if (job.word_.activity() == JobWord::Activity::kDone) {
     // Whether it is before Prepare or after Clean is seen by whether the section is open.
     JobLock lock(job.core_);
-    if (!names(job.still_at_end_) || !job.txn_->section_open_) {
+    if (!names(job.still_at_end()) || !job.txn_->section_open_) {
       return refuse("after its Run, it can do so from Prepare to Clean, if it is named in JobSpec::still_at_end");
     }
     return ResourceOps::Count(resource);
   }
-  if (!names(job.resources_)) return refuse("it is not named in JobSpec::resources");
+  if (!names(job.resources())) return refuse("it is not named in JobSpec::resources");
   if (ResourceOps::TryAdmit(resource)) return ResourceOps::Adopt(resource);
   JobLock lock(job.core_);
   if (job.word_.force_cancelled()) {

@@ -29,7 +29,7 @@ void JobOps::ResumeJob(WorkItem& item, WorkItem::Reason reason) {
 
 void JobOps::PostResume(Job& job) {
   AddRef(job);
-  job.context().Post(job.resume_item_);
+  job.context().Post(job.item_);
 }
 
 // The word says running, and this thread has it.
@@ -90,9 +90,10 @@ Co<absl::Status> JobOps::ParkThenRun(Job& job) {
 // Not a coroutine: it makes Run's.
 Co<absl::Status> JobOps::EnterRun(Job& job) {
   job.run_entered_ = true;
-  {
-    JobLock lock(job.core_);  // what was asked for before Run comes behind its first step
-    if (job.pending_ != nullptr && !job.pending_->requests.empty()) DeferVerbs(job);
+  // What was asked for before Run comes behind its first step. If that is not seen here, its item has yet to come.
+  if (job.asked_.load(std::memory_order_relaxed)) {
+    JobLock lock(job.core_);
+    if (!job.pending_->requests.empty()) DeferVerbs(job);
   }
   return job.driver_->Run(*job.face_);
 }
@@ -154,7 +155,7 @@ internal::PendingVerbs& JobOps::Pending(Job& job) {
 void JobOps::DeferVerbs(Job& job) {
   if (std::exchange(job.pending_->posted, true)) return;
   AddRef(job);
-  Defer(job.core_, job.context().shared_from_this(), job.pending_->item);
+  Defer(job.core_, job.context(), job.pending_->item);
 }
 
 // The driver's Cancel hook, once per mode. In the job's context.

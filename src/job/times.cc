@@ -32,8 +32,12 @@ TimePoint JobOps::Now(const JobCore& core) {
   return core.latest_time_ = std::max(core.latest_time_, here->now());
 }
 
+// Once per critical section: those are short, and no driver's code runs in them.
 TimePoint JobOps::ReadClock(const JobCore& core) {
-  return core.latest_time_ = std::max(core.latest_time_, core.main_context_->clock().Now());
+  if (!std::exchange(core.clock_read_, true)) {
+    core.latest_time_ = std::max(core.latest_time_, core.main_context_->clock().Now());
+  }
+  return core.latest_time_;
 }
 
 internal::JobAccount& JobOps::Account(const Job& job) {
@@ -49,38 +53,39 @@ TimePoint JobOps::AccountTransition(Job& job, JobStatus from, JobStatus to) {
   } else if (from == JobStatus::kCreated) {
     job.left_created_at_ = now;
   } else {
-    internal::JobAccount& account = Account(job);
-    account.in_status[static_cast<size_t>(from) - account.kFirst] += now - since;
-    if (to == JobStatus::kConcluded) account.concluded = now;
-    if (IsPaused(to) || IsCompleted(to)) account.rate.reset();
+    job.in_status_[static_cast<size_t>(from) - Job::kFirstTimed] += now - since;
+    if (to == JobStatus::kConcluded) job.has_concluded_ = true;
+    if (job.account_ != nullptr && (IsPaused(to) || IsCompleted(to))) job.account_->rate.reset();
   }
   return now;
 }
 
 void JobOps::GetTimes(const Job& job, TimePoint now, JobTimes& times) {
   const auto instant = [&core = job.core_](TimePoint time) { return Instant{time, core.WallTimeOf(time)}; };
+  const auto in = [&times](JobStatus status) -> Nanoseconds& { return times.in_status[static_cast<size_t>(status)]; };
+
   times.created = instant(job.created_at_);
   times.started.reset();
   times.concluded.reset();
-  times.in_status.fill(Nanoseconds(0));
   if (job.started_) times.started = instant(job.left_created_at_);
-  if (const internal::JobAccount* account = job.account_.get(); account == nullptr) {
-    times.pauses.clear();
-  } else {
-    std::copy(account->in_status.begin(), account->in_status.end(), times.in_status.begin() + account->kFirst);
-    if (account->concluded.has_value()) times.concluded = instant(*account->concluded);
-    times.pauses.resize(account->pauses.size());
-    for (size_t i = 0; const internal::JobAccount::Pause& pause : account->pauses) {
-      const Nanoseconds running = pause.active != 0 ? now.time_since_epoch() : Nanoseconds(0);
-      PauseTime& time = times.pauses[i++];
-      time.reason = pause.reason;
-      time.time = pause.time + running;
-    }
+  std::copy(job.in_status_.begin(), job.in_status_.end(), times.in_status.begin() + Job::kFirstTimed);
+  if (job.has_concluded_) {  // when it had spent its time in all states before
+    const Nanoseconds in_concluded = job.in_status_[static_cast<size_t>(JobStatus::kConcluded) - Job::kFirstTimed];
+    times.concluded = instant(job.status_since_ - in_concluded);
   }
-  if (job.status_ != JobStatus::kCreated) {
-    times.in_status[static_cast<size_t>(JobStatus::kCreated)] = job.left_created_at_ - job.created_at_;
+  in(JobStatus::kUndefined) = in(JobStatus::kNull) = Nanoseconds(0);
+  const bool is_created = job.status_ == JobStatus::kCreated;
+  in(JobStatus::kCreated) = is_created ? Nanoseconds(0) : job.left_created_at_ - job.created_at_;
+  if (job.status_ != JobStatus::kNull) in(job.status_) += now - job.status_since_;
+
+  const internal::JobAccount* const account = job.account_.get();
+  const size_t pauses = account != nullptr ? account->pauses.size() : 0;
+  if (times.pauses.size() != pauses) times.pauses.resize(pauses);
+  for (size_t i = 0; i < pauses; ++i) {
+    const internal::JobAccount::Pause& pause = account->pauses[i];
+    times.pauses[i].reason = pause.reason;
+    times.pauses[i].time = pause.time + (pause.active != 0 ? now.time_since_epoch() : Nanoseconds(0));
   }
-  if (job.status_ != JobStatus::kNull) times.in_status[static_cast<size_t>(job.status_)] += now - job.status_since_;
   times.throttled = ThrottledTime(job);
   times.waiting = WaitingTime(job, times, now);
 }

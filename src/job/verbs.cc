@@ -149,6 +149,7 @@ absl::Status JobOps::Complete(Job& job, VerbReply reply) {
                      job.capabilities_.complete ? "its cancellation has been asked for" : "cancel it"));
   }
   Pending(job).requests.push_back({JobVerb::kComplete, {}, std::move(reply)});
+  job.asked_.store(true, std::memory_order_relaxed);
   DeferVerbs(job);
   return absl::OkStatus();
 }
@@ -156,6 +157,7 @@ absl::Status JobOps::Complete(Job& job, VerbReply reply) {
 absl::Status JobOps::Change(Job& job, JobOptions options, VerbReply reply) {
   if (absl::Status status = CheckVerb(job, JobVerb::kChange); !status.ok()) return status;
   Pending(job).requests.push_back({JobVerb::kChange, std::move(options), std::move(reply)});
+  job.asked_.store(true, std::memory_order_relaxed);
   DeferVerbs(job);
   return absl::OkStatus();
 }
@@ -163,7 +165,7 @@ absl::Status JobOps::Change(Job& job, JobOptions options, VerbReply reply) {
 absl::Status JobOps::Finalize(Job& job, VerbReply reply) {
   if (absl::Status status = CheckVerb(job, JobVerb::kFinalize); !status.ok()) return status;
   JobTxn& txn = *job.txn_;
-  txn.finalize_replies_.push_back(std::move(reply));
+  Extra(txn).finalize_replies.push_back(std::move(reply));
   if (txn.phase_ == JobTxn::Phase::kSealed) {
     PostFinaliser(txn);
   } else {  // it is under way

@@ -123,13 +123,14 @@ std::string JobOps::GroupWaitsFor(const Job& job) {
   if (txn.unfinished_ != 0) return absl::StrCat(txn.unfinished_, " member(s) of its group to finish");
   if (txn.phase_ == JobTxn::Phase::kOpen) return "its group to be sealed";
   if (txn.phase_ == JobTxn::Phase::kSealed) return "its group to be finalized, on request";
-  if (txn.finaliser_ == nullptr) return "the finalisation of its group, posted to the main context";
-  const char* const hook = txn.finaliser_->hook.load(std::memory_order_acquire);
+  const internal::Finaliser* const finaliser = txn.finaliser_;
+  if (finaliser == nullptr) return "the finalisation of its group, posted to the main context";
+  const char* const hook = finaliser->hook.load(std::memory_order_acquire);
   if (hook == nullptr) return "the finalisation of its group, about to begin";
   if (hook == internal::Finaliser::kDrain) return "the resources that are to stand still at the end of its group";
-  const Job& at = *txn.finaliser_->job.load(std::memory_order_relaxed);  // the finaliser has a reference
+  const Job& at = *finaliser->job.load(std::memory_order_relaxed);  // the finaliser has a reference
   return absl::StrCat("the ", hook, " hook of ", &at == &job ? "its own" : NameOf(at), ", in ",
-                      ChainText(*txn.finaliser_->root, *job.core_.main_context_));
+                      ChainText(*finaliser->root, *job.core_.main_context_));
 }
 
 std::string JobOps::WaitsFor(const Job& job) {

@@ -67,6 +67,7 @@ IoResult SimDisk::Perform(const IoRequest& request) {
   switch (request.op) {
     case IoRequest::Op::kDataSync:
     case IoRequest::Op::kFileSync:
+    case IoRequest::Op::kWriteback:
       return {};
     case IoRequest::Op::kRead:
       if (internal::FaultPoint("disk.early_end")) return {};

@@ -668,6 +668,110 @@ TEST_F(BackupTest, PausedJobLetsTheKernelCopyNothing) {
   ExpectNoTrace();
 }
 
+// --- Durability ---
+
+TEST_F(BackupTest, WritebackBeginsWithEachChunkAndTheRestIsSyncedAtTheEnd) {
+  WriteFile(source_, Pattern(3 * kChunk + 100));
+  World world;
+  for (const bool copy_offload : {true, false}) {
+    SCOPED_TRACE(copy_offload);
+    std::vector<std::pair<uint64_t, size_t>> begun;
+    std::map<Op, int> ops;
+    ManualEngine engine([&](const IoRequest& request) {
+      if (request.op == Op::kWriteback) {
+        begun.emplace_back(request.offset, request.size);
+        EXPECT_EQ(ops[Op::kDataSync], 0);
+      }
+      return ++ops[request.op], 0;
+    });
+    BackupOptions options = Options(engine, 1);
+    options.copy_offload = copy_offload;
+    EXPECT_TRUE(world.Run(options).succeeded());
+    ExpectSameContent(target_, source_);
+    EXPECT_THAT(begun, ElementsAre(testing::Pair(0, kChunk), testing::Pair(kChunk, kChunk),
+                                   testing::Pair(2 * kChunk, kChunk), testing::Pair(3 * kChunk, 100)));
+    EXPECT_EQ(ops[Op::kDataSync], 1);
+    EXPECT_EQ(ops[Op::kFileSync], 1);
+    ASSERT_EQ(unlink(target_.c_str()), 0);
+  }
+}
+
+TEST_F(BackupTest, WithoutSyncNothingWaitsForTheMedium) {
+  WriteFile(source_, Pattern(3 * kChunk));
+  std::map<Op, int> ops;
+  ManualEngine engine([&](const IoRequest& request) { return ++ops[request.op], 0; });
+  World world;
+  BackupOptions options = Options(engine);
+  options.sync = false;
+  EXPECT_TRUE(world.Run(options).succeeded());
+  ExpectSameContent(target_, source_);
+  EXPECT_THAT(dir_.Names(), ElementsAre("source", "target"));
+  EXPECT_THAT(ops, ElementsAre(testing::Pair(Op::kCopyRange, 3)));
+}
+
+TEST_F(BackupTest, WhereWritebackCannotBeginEarlyTheEndIsEnough) {
+  WriteFile(source_, Pattern(5 * kChunk));
+  World world;
+  for (const int error : {ENOSYS, EINVAL, EOPNOTSUPP, EPERM, ESPIPE}) {
+    SCOPED_TRACE(error);
+    std::map<Op, int> ops;
+    ManualEngine engine([&](const IoRequest& request) {
+      ++ops[request.op];
+      return request.op == Op::kWriteback ? error : 0;
+    });
+    EXPECT_TRUE(world.Run(Options(engine, 1)).succeeded());
+    EXPECT_EQ(ops[Op::kWriteback], 1) << "not asked again";
+    EXPECT_EQ(ops[Op::kDataSync], 1);
+    ExpectSameContent(target_, source_);
+    ASSERT_EQ(unlink(target_.c_str()), 0);
+  }
+}
+
+TEST_F(BackupTest, WritebackThatFailsFailsTheJob) {
+  WriteFile(source_, Pattern(5 * kChunk));
+  World world;
+  for (const int error : {EIO, ENOSPC, EDQUOT}) {
+    std::map<Op, int> ops;
+    ManualEngine engine([&](const IoRequest& request) {
+      ++ops[request.op];
+      return request.op == Op::kWriteback && request.offset == kChunk ? error : 0;
+    });
+    ExpectFailed(world.Run(Options(engine, 1)), {"cannot write '" + target_ + "' at offset 8192: "});
+    EXPECT_EQ(ops[Op::kCopyRange], 2) << "and nothing more is copied";
+    EXPECT_EQ(ops[Op::kDataSync], 0);
+    ExpectNoTrace();
+  }
+}
+
+TEST_F(BackupTest, PausedJobHasNoWritebackRequestInFlight) {
+  WriteFile(source_, Pattern(5 * kChunk));
+  ManualEngine engine;
+  engine.HoldWritebackToo();
+  engine.Hold();
+  World world;
+  JobRef job = world.Start("job", Options(engine, 1));
+  engine.AwaitQueued(1);
+  engine.Step();  // the copy of the first chunk
+  engine.AwaitQueued(1);
+  EXPECT_EQ(job->progress().Get().current, kChunk);
+  {
+    JobLock lock(world.core());
+    ASSERT_TRUE(monitor::Pause(*job).ok());
+  }
+  EXPECT_EQ(world.StatusOf(job), JobStatus::kRunning);
+  engine.Step();  // its writeback
+  world.AwaitStatus(job, JobStatus::kPaused);
+  EXPECT_EQ(engine.queued(), 0u);
+  EXPECT_EQ(engine.submitted(), 2u);
+  {
+    JobLock lock(world.core());
+    ASSERT_TRUE(monitor::Resume(*job).ok());
+  }
+  engine.Release();
+  EXPECT_TRUE(world.Outcome(job).succeeded());
+  ExpectSameContent(target_, source_);
+}
+
 TEST_F(BackupTest, NoRequestIsMadeAfterTheFirstFailure) {
   WriteFile(source_, Pattern(100 * kChunk));
   ManualEngine engine([](const IoRequest& request) { return request.op == Op::kRead ? EIO : 0; });

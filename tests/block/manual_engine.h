@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ManualEngine: an IoEngine that performs requests when the test says so, and fails them as it says.
+//
+// StartWriteback is only held and counted if the test asks for it: most tests are about the data.
 
 #ifndef JOBCORE_TESTS_BLOCK_MANUAL_ENGINE_H_
 #define JOBCORE_TESTS_BLOCK_MANUAL_ENGINE_H_
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,8 +33,9 @@ class ManualEngine final : public jobcore::IoEngine {
 
   void Submit(jobcore::IoRequest& request) override {
     std::unique_lock lock(mutex_);
-    ++submitted_;
-    if (held_) {
+    const bool counts = request.op != jobcore::IoRequest::Op::kWriteback || counts_writeback_;
+    if (counts) ++submitted_;
+    if (held_ && counts) {
       queue_.push_back(&request);
       queued_.notify_all();
       return;
@@ -44,6 +48,11 @@ class ManualEngine final : public jobcore::IoEngine {
     const std::scoped_lock lock(mutex_);
     most_copied_ = bytes;
     cut_error_ = error;
+  }
+
+  void HoldWritebackToo() {
+    const std::scoped_lock lock(mutex_);
+    counts_writeback_ = true;
   }
 
   // From now on requests wait for Release.
@@ -107,6 +116,9 @@ class ManualEngine final : public jobcore::IoEngine {
         case Op::kFileSync:
           n = fsync(request.fd);
           break;
+        case Op::kWriteback:
+          n = sync_file_range(request.fd, offset, static_cast<off_t>(request.size), SYNC_FILE_RANGE_WRITE);
+          break;
         case Op::kCopyRange: {
           auto from = offset;
           auto to = static_cast<off_t>(request.to_offset);
@@ -130,6 +142,7 @@ class ManualEngine final : public jobcore::IoEngine {
   const Fault fault_;
   std::deque<jobcore::IoRequest*> queue_;  // guarded by mutex_
   bool held_ = false;                      // guarded by mutex_
+  bool counts_writeback_ = false;          // guarded by mutex_
   size_t submitted_ = 0;                   // guarded by mutex_
   size_t most_copied_ = SIZE_MAX;          // guarded by mutex_
   int cut_error_ = 0;                      // guarded by mutex_

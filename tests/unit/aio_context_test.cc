@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <latch>
@@ -14,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "job-common/job_mutex.h"
@@ -219,57 +221,93 @@ TEST(AioContext, ANotifyEndsBusyPollingAtOnce) {
   other.join();
 }
 
-// Every look takes a microsecond.
-class TickingClock final : public Clock {
+// Every look at it takes a microsecond. Work comes when it says so, be the loop asleep or not.
+class AlarmClock final : public Clock {
  public:
-  TimePoint Now() override { return now_ += Nanoseconds(1000); }
+  TimePoint Now() override {
+    ++looks_;
+    now_ += std::chrono::microseconds(1);
+    Ring();
+    return now_;
+  }
+  void SetAlarm(AioContext& context, Nanoseconds in) {
+    context_ = &context;
+    alarm_ = now_ + in;
+  }
+  void SleepUntilTheAlarm() {
+    now_ = std::max(now_, alarm_);
+    Ring();
+  }
   void Advance(Nanoseconds delta) { now_ += delta; }
-  TimePoint peek() const { return now_; }
+  int looks() const { return looks_; }
 
  private:
+  void Ring() {
+    if (context_ != nullptr && now_ >= alarm_) std::exchange(context_, nullptr)->Notify();
+  }
+  int looks_ = 0;
   TimePoint now_{seconds(1)};
+  TimePoint alarm_;
+  AioContext* context_ = nullptr;
 };
 
-// "Sleeps" for as long as the test says, and notes when it was called.
-class ScriptedPoller final : public Poller {
+// From the alarm to the end of the sleep it takes a millisecond, which is longer than any polling.
+class SlowToWakePoller final : public Poller {
  public:
-  ScriptedPoller(TickingClock& clock, Nanoseconds& sleep, TimePoint& called)
-      : clock_(clock), sleep_(sleep), called_(called) {}
+  SlowToWakePoller(AlarmClock& clock, int& sleeps) : clock_(clock), sleeps_(sleeps) {}
   absl::Status Add(int, FdEvents, uint64_t) override { return absl::OkStatus(); }
   absl::Status Modify(int, FdEvents, uint64_t) override { return absl::OkStatus(); }
   void Remove(int) override {}
   void Wait(Nanoseconds, std::vector<Ready>&) override {
-    called_ = clock_.peek();
-    clock_.Advance(sleep_);
+    ++sleeps_;
+    clock_.SleepUntilTheAlarm();
+    clock_.Advance(milliseconds(1));
   }
   void Wake() override {}
 
  private:
-  TickingClock& clock_;
-  Nanoseconds& sleep_;
-  TimePoint& called_;
+  AlarmClock& clock_;
+  int& sleeps_;
 };
 
-TEST(AioContext, AnIdleLoopStopsBusyPollingAndAFrequentlyWokenOneStartsAgain) {
-  TickingClock clock;
-  Nanoseconds sleep = seconds(1);
-  TimePoint called;
-  auto context = AioContext::Create({.clock = &clock,
-                                     .poller = std::make_unique<ScriptedPoller>(clock, sleep, called),
-                                     .poll_max = std::chrono::microseconds(64)});
-  const AioHome home(*context);
-  const auto polled = [&] {
-    const TimePoint start = clock.peek();
-    context->RunOnce(true);
-    return called - start;
-  };
-  EXPECT_GE(polled(), std::chrono::microseconds(60));
-  Nanoseconds last{};
-  for (int i = 0; i < 10; ++i) last = polled();
-  EXPECT_LT(last, std::chrono::microseconds(4)) << "in vain, over and over";
-  sleep = Nanoseconds(0);
-  for (int i = 0; i < 10; ++i) last = polled();
-  EXPECT_GE(last, std::chrono::microseconds(60)) << "worth it again";
+class BusyPolling : public testing::Test {
+ protected:
+  // Ten turns of a loop for which work comes when it has been idle for so long.
+  void TenTurns(Nanoseconds work_comes_after) {
+    sleeps_ = 0;
+    const int looks = clock_.looks();
+    for (int i = 0; i < 10; ++i) {
+      clock_.SetAlarm(*context_, work_comes_after);
+      context_->RunOnce(true);
+    }
+    looks_ = clock_.looks() - looks;
+  }
+
+  AlarmClock clock_;
+  int sleeps_ = 0;  // in the last ten turns
+  int looks_ = 0;   // at the clock
+  const std::shared_ptr<AioContext> context_ =
+      AioContext::Create({.clock = &clock_,
+                          .poller = std::make_unique<SlowToWakePoller>(clock_, sleeps_),
+                          .poll_max = std::chrono::microseconds(64)});
+  const AioHome home_{*context_};
+};
+
+TEST_F(BusyPolling, EndsWhileItIsInVainAndBeginsAgainWhenItIsWorthIt) {
+  TenTurns(std::chrono::microseconds(30));
+  EXPECT_EQ(sleeps_, 0) << "a new loop polls";
+  TenTurns(seconds(1));
+  EXPECT_EQ(sleeps_, 10);
+  TenTurns(std::chrono::microseconds(30));
+  EXPECT_EQ(sleeps_, 1) << "however long the wake-up takes: it would have found the work";
+}
+
+TEST_F(BusyPolling, EndsIfTheWorkComesALittleLaterThanItMayTake) {
+  TenTurns(std::chrono::microseconds(100));
+  EXPECT_EQ(sleeps_, 10);
+  TenTurns(std::chrono::microseconds(100));
+  EXPECT_EQ(sleeps_, 10);
+  EXPECT_LT(looks_, 100) << "it polls in vain";
 }
 
 // --- Bottom halves ---
@@ -675,6 +713,23 @@ class AioContextDeathTest : public ::testing::Test {
  protected:
   AioContextDeathTest() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 };
+
+TEST(AioContext, WakeUpsThatNobodyHasLookedAtAreOneAndTheNextIsAnother) {
+  const std::unique_ptr<Poller> poller = Poller::Epoll();
+  const auto readable = [&] {
+    pollfd p{.fd = poller->fd(), .events = POLLIN, .revents = 0};
+    return poll(&p, 1, 0) == 1;
+  };
+  std::vector<Poller::Ready> ready;
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_FALSE(readable());
+    for (int i = 0; i <= round; ++i) poller->Wake();
+    EXPECT_TRUE(readable());
+    poller->Wait(Nanoseconds(-1), ready);  // does not wait
+    EXPECT_FALSE(readable());
+  }
+  EXPECT_TRUE(ready.empty());
+}
 
 TEST_F(AioContextDeathTest, RunOnceOnAForeignThreadDies) {
   auto context = AioContext::Create({.name = "ctx"});

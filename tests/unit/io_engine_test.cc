@@ -7,9 +7,11 @@
 #include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -140,6 +142,7 @@ TEST_P(IoEngineTest, ErrorsComeAsErrno) {
     EXPECT_EQ((co_await FileSync(engine, -1)).error, EBADF);
     EXPECT_EQ((co_await CopyRange(engine, -1, 0, fd, 0, 10)).error, EBADF);
     EXPECT_EQ((co_await CopyRange(engine, fd, 0, -1, 0, 10)).error, EBADF);
+    EXPECT_EQ((co_await StartWriteback(engine, -1, 0, 10)).error, EBADF);
     // Not at the file position, which -1 means to io_uring.
     EXPECT_EQ((co_await Read(engine, fd, UINT64_MAX, Bytes(buffer))).error, EINVAL);
     EXPECT_EQ((co_await Write(engine, fd, UINT64_MAX, Bytes(buffer))).error, EINVAL);
@@ -180,6 +183,81 @@ TEST_P(IoEngineTest, ARangeIsCopiedUpToTheEndOfItsFile) {
   EXPECT_EQ(in.substr(0, 9), std::string("\0"
                                          "23456789",
                                          9));
+}
+
+// Long enough for several turns of any loop, and no multiple of anything.
+std::string LongText() {
+  std::string text((3 << 20) + 12'345, '\0');
+  uint32_t state = 1;
+  for (char& c : text) c = static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
+  return text;
+}
+
+void ExpectCopied(AioContext& context, IoEngine& engine, int from, int to) {
+  const std::string text = LongText();
+  ASSERT_EQ(pwrite(from, text.data(), text.size(), 7), static_cast<ssize_t>(text.size()));
+  ASSERT_EQ(ftruncate(from, static_cast<off_t>(7 + text.size())), 0);
+  bool done = false;
+  Spawn("io", [](IoEngine& engine, int from, int to, size_t size, bool& done) -> Co<void> {
+    const IoResult r = co_await CopyRange(engine, from, 7, to, 11, size + 1000);
+    EXPECT_EQ(r.error, 0);
+    EXPECT_EQ(r.bytes, size);
+    EXPECT_EQ((co_await StartWriteback(engine, to, 11, size)).error, 0);
+    done = true;
+  }(engine, from, to, text.size(), done));
+  while (!done) context.RunOnce(true);
+  std::string in(text.size() + 100, '\0');
+  EXPECT_EQ(pread(to, in.data(), in.size(), 11), static_cast<ssize_t>(text.size()));
+  in.resize(text.size());
+  EXPECT_TRUE(in == text);
+}
+
+TEST_P(IoEngineTest, ALongRangeIsCopied) {
+  const File to;
+  ExpectCopied(*context_, *engine_, file_.fd(), to.fd());
+}
+
+TEST_P(IoEngineTest, ARangeIsCopiedBetweenFileSystemsOfTwoKindsAndWithinOneOfAThird) {
+  // ramfs, of which the engine knows nothing: in a mount name space of its own.
+  std::array<int, 2> fds{-1, -1};
+  std::thread([&] {
+    std::string directory = "/tmp/io_engine_test-XXXXXX";
+    if (mkdtemp(directory.data()) == nullptr) return;
+    if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+        mount("none", directory.c_str(), "ramfs", 0, nullptr) == 0) {
+      for (int& fd : fds) fd = open(directory.c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+      umount2(directory.c_str(), MNT_DETACH);
+    }
+    rmdir(directory.c_str());
+  }).join();
+  if (fds[0] < 0) GTEST_SKIP() << "may not mount";
+  ExpectCopied(*context_, *engine_, file_.fd(), fds[0]);
+  ExpectCopied(*context_, *engine_, fds[0], fds[1]);
+  for (const int fd : fds) close(fd);
+}
+
+TEST_P(IoEngineTest, ACopyThatMayNotGrowItsFileSaysHowFarItCame) {
+  const std::string text = LongText();
+  ASSERT_EQ(pwrite(file_.fd(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+  const File to;
+  static constexpr size_t kLimit = (1 << 20) + 77;
+  struct sigaction ignore = {};
+  ignore.sa_handler = SIG_IGN;
+  struct sigaction signal_before = {};
+  rlimit before{};
+  ASSERT_EQ(sigaction(SIGXFSZ, &ignore, &signal_before), 0);
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit limit{kLimit, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  Spawn("io", [](IoEngine& engine, int from, int to, size_t size, bool& done) -> Co<void> {
+    const IoResult r = co_await CopyRange(engine, from, 0, to, 0, size);
+    EXPECT_EQ(r.error, EFBIG);
+    EXPECT_EQ(r.bytes, kLimit);
+    done = true;
+  }(*engine_, file_.fd(), to.fd(), text.size(), done_));
+  RunUntilDone();
+  EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(sigaction(SIGXFSZ, &signal_before, nullptr), 0);
 }
 
 TEST_P(IoEngineTest, WhatCannotBeCopiedSaysWhy) {

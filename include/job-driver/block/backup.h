@@ -7,7 +7,7 @@
 //   if (!backup.ok()) return backup.status();              // bad input; nothing has been written
 //   CreateJob(core, {.id = "disk0", .context = &io.context()}, *std::move(backup));
 //
-// The target appears under its name at the commit of the job's group, complete and on stable storage, or not
+// The target appears under its name at the commit of the job's group, complete and on stable storage (`sync`), or not
 // at all. Until then the copy is a hidden file beside it, `.<name>.jobcore-XXXXXX`, which a job that ends by
 // itself always takes along; only a killed process leaves one behind.
 
@@ -25,12 +25,13 @@ namespace jobcore::inline JOBCORE_ABI {
 
 struct BackupOptions {
   std::string source = {};
-  std::string target = {};                  // a file's name, not a directory's
-  bool force = false;                       // replaces a target that exists (a symbolic link itself)
-  int in_flight = 4;                        // chunks copied at the same time: 1 to kMaxInFlight
-  size_t chunk_bytes = size_t{256} * 1024;  // kMinChunkBytes to kMaxChunkBytes
-  IoEngine* engine = nullptr;               // does the I/O; outlives the job
-  bool copy_offload = true;                 // lets the kernel copy where it can; false: reads and writes
+  std::string target = {};               // a file's name, not a directory's
+  bool force = false;                    // replaces a target that exists (a symbolic link itself)
+  int in_flight = 4;                     // chunks copied at the same time: 1 to kMaxInFlight
+  size_t chunk_bytes = size_t{1} << 20;  // kMinChunkBytes to kMaxChunkBytes
+  IoEngine* engine = nullptr;            // does the I/O; outlives the job
+  bool copy_offload = true;              // lets the engine copy; false: reads and writes
+  bool sync = true;                      // false: for copies that need not outlive a power failure
 
   static constexpr int kMaxInFlight = 256;
   static constexpr size_t kMinChunkBytes = 4096;
@@ -46,13 +47,18 @@ struct BackupOptions {
 //   ResourceExhausted   the target's file system has not as much room as the source takes
 //
 // The job: progress counts bytes of data; holes of the source are not read, and are holes of the target. It
-// holds up to in_flight × chunk_bytes of memory, while it runs. A paused one does no I/O. It fails if the source
-// changes meanwhile (size or time of modification). Of the mode, the permission bits are copied. Force-cancel
-// ends it after the requests in flight; a soft cancel does the same.
-// With `copy_offload`, data goes through copy_file_range: no buffers, and file servers copy by themselves. File systems
-// that can (XFS, Btrfs, …) let the target share the source's blocks until either is written to: quick, but not a second
-// copy on the medium. Between files where it is not possible, the job falls back to reading and writing.
-// It publishes the details "source", "target" and "temporary" (the hidden file).
+// holds up to in_flight × chunk_bytes of memory while it runs, if it has to read and write by itself. A paused one
+// has no request in flight. It fails if the source changes meanwhile (size or time of modification). Of the mode, the
+// permission bits are copied. Force-cancel ends it after the requests in flight; a soft cancel does the same. It
+// publishes the details "source", "target" and "temporary" (the hidden file).
+//
+// With `copy_offload`, the engine copies (CopyRange): file servers by themselves, where they can; and file systems that
+// can (XFS, Btrfs, …) let the target share the source's blocks until either is written to: quick, but not a second copy
+// on the medium. Where that fails, the job falls back to reading and writing.
+//
+// With `sync`, the kernel begins to write each chunk to the medium when it has been copied; Prepare waits for the rest,
+// and Commit syncs the directory. Without, the target is complete for all who read it, but after a crash of the system
+// or a power failure it may be there without its content.
 absl::StatusOr<std::unique_ptr<JobDriver>> MakeBackup(BackupOptions options);
 
 }  // namespace jobcore::inline JOBCORE_ABI

@@ -156,7 +156,8 @@ bool Session::MakeDrivers() {
                               .force = command_.force,
                               .in_flight = command_.in_flight,
                               .chunk_bytes = command_.chunk_bytes,
-                              .engine = engine_.get()});
+                              .engine = engine_.get(),
+                              .sync = command_.sync});
     if (driver.ok()) {
       drivers_.push_back(*std::move(driver));
     } else {

@@ -24,6 +24,7 @@ struct BackupCommand {
   bool group = false;              // all or nothing
   bool ask_to_finalize = false;
   bool force = false;
+  bool sync = true;  // targets outlive a power failure
   bool json = false;
   int64_t bytes_per_second = 0;  // of each job; 0: no limit
   double watchdog_seconds = 0;   // zero: none

@@ -69,7 +69,7 @@ void AddBackup(CLI::App& app, jobctl::BackupCommand& command) {
       ->transform(CLI::AsSizeValue(false).description(""))
       ->check(CLI::Range(Options::kMinChunkBytes, Options::kMaxChunkBytes).description(""))
       ->type_name("SIZE")
-      ->default_str("256k");
+      ->default_str("1m");
   backup->add_option("--io-engine", command.engine, "What does the I/O; auto: io_uring if the kernel allows it")
       ->transform(CLI::CheckedTransformer(kEngines).description(""))
       ->type_name("auto|uring|threads")
@@ -86,6 +86,10 @@ void AddBackup(CLI::App& app, jobctl::BackupCommand& command) {
       ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()).description(""))
       ->type_name("SIZE")
       ->default_str("0");
+  backup->add_flag_callback(
+      "--no-sync", [&command] { command.sync = false; },
+      "Do not wait for stable storage: quicker, but a power failure may leave\n"
+      "targets without their content");
   backup->add_flag("--json", command.json, "One JSON object per line instead of text");
 }
 
