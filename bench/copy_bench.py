@@ -29,6 +29,7 @@ import datetime
 import json
 import os
 import platform
+import random
 import re
 import shutil
 import signal
@@ -360,7 +361,8 @@ def main():
             for image, source in sources.items():
                 warm(source)
                 for klass in args.classes:
-                    for tool in tools:
+                    # In any order: a tool copies into the memory that the one before it had.
+                    for tool in random.sample(tools, len(tools)):
                         name = f"Copy/{klass}/{image}/{tool.name}"
                         if klass not in tool.classes or image not in tool.images or not re.search(args.only, name):
                             continue
