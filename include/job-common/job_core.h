@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -136,7 +137,8 @@ class JobCore {
   mutable TimePoint latest_time_ ABSL_GUARDED_BY(job_mutex){};
   Registry jobs_ ABSL_GUARDED_BY(job_mutex);  // that monitors see
   Registry internal_jobs_ ABSL_GUARDED_BY(job_mutex);
-  absl::flat_hash_map<absl::string_view, Job*> by_id_ ABSL_GUARDED_BY(job_mutex);  // keys live in the jobs
+  // The keys are copies, so that a look-up need not wait for the memory of a job as well.
+  absl::flat_hash_map<std::string, Job*> by_id_ ABSL_GUARDED_BY(job_mutex);
   JobEventRing events_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::shared_ptr<internal::ObserverState>> observers_ ABSL_GUARDED_BY(job_mutex);
   std::vector<Resource*> resources_ ABSL_GUARDED_BY(job_mutex);  // by number

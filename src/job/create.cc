@@ -130,7 +130,7 @@ void JobOps::Link(Job& job, uint64_t speed) {
   auto& registry = job.internal() ? core.internal_jobs_ : core.jobs_;
   registry.emplace_hint(registry.end(), job.number_, &job);
   MayRunOutOfMemory();
-  if (!job.internal()) core.by_id_.emplace(Absl(job.id_), &job);
+  if (!job.internal()) core.by_id_.emplace(job.id_, &job);
   MayRunOutOfMemory();
   job.txn_->members_.push_back(&job);
   MayRunOutOfMemory();
