@@ -55,10 +55,10 @@ constexpr Limits kLimits[] = {
     {"LockAndFind", 0, 1, 0},
     {"QueryOfAPage", 1, 1, 0},
     {"PauseAndResume", 1, 3, 0},
-    {"CreateAndAbandon", 7, 2, 0},
-    {"LifeOfAJob", 16.1, 11, 0},
-    {"LifeOfAJobThatIsCancelled", 31.1, 27, 1},
-    {"LifeOfAGroupOf8", 73.75, 54, 0},
+    {"CreateAndAbandon", 4, 2, 0},
+    {"LifeOfAJob", 3.1, 5, 0},
+    {"LifeOfAJobThatIsCancelled", 19.1, 24, 1},
+    {"LifeOfAGroupOf8", 28.25, 28, 0},
     {"PostToASleepingLoop", 0, 0, 1},
 };
 
