@@ -15,18 +15,24 @@ source and deleted outside of it, and no dirty page is left (sync) when a run be
 than vm.dirty_background_ratio allows is written back while it is made, in either class.
 
 More rounds can be added to an earlier result (--add), so that no single call is long.
+
+In a virtual machine whose host takes free memory back (free page reporting), pages that the guest has not used lately
+cost more than the copy, and are dealt out by chance. --fill-memory lets there be few: it fills the page cache first, by
+reading holes, so that the memory of one copy is that of the one deleted before.
+
 Debian's packages: coreutils, qemu-utils, qemu-system-common (qemu-storage-daemon).
 """
 
 import argparse
 import contextlib
 import datetime
-import filecmp
 import json
 import os
 import platform
+import random
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -184,6 +190,38 @@ def warm(path):
                 left -= len(file.read(min(left, MIB)))
 
 
+def is_hole(fd, start, end):
+    try:
+        return os.lseek(fd, start, os.SEEK_DATA) >= end
+    except OSError:  # only a hole is left
+        return True
+
+
+def same_content(a, b):
+    with open(a, "rb", buffering=0) as x, open(b, "rb", buffering=0) as y:
+        size = os.fstat(x.fileno()).st_size
+        if os.fstat(y.fileno()).st_size != size:
+            return False
+        for start in range(0, size, MIB):
+            end = min(start + MIB, size)
+            if is_hole(x.fileno(), start, end) and is_hole(y.fileno(), start, end):
+                continue
+            if os.pread(x.fileno(), MIB, start) != os.pread(y.fileno(), MIB, start):
+                return False
+        return True
+
+
+def fill_memory(path, spare):
+    """Leaves about `spare` bytes of memory free."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        free = int(re.search(r"^MemFree: *(\d+) kB$", file.read(), re.MULTILINE).group(1)) * 1024
+    with open(path, "xb") as file:
+        file.truncate(max(0, free - spare))
+    with open(path, "rb", buffering=0) as file:
+        while file.read(4 * MIB):
+            pass
+
+
 def sysctl(name):
     try:
         with open(f"/proc/sys/{name.replace('.', '/')}", encoding="ascii") as file:
@@ -224,7 +262,7 @@ def measure(tool, klass, image, source, target, round_number):
         "repetition_index": round_number,
         "real_time": round(seconds * 1e3, 3),
         "time_unit": "ms",
-        "identical": None if round_number > 0 else filecmp.cmp(source, target, shallow=False),
+        "identical": None if round_number > 0 else same_content(source, target),
         # At most a few blocks more: of metadata.
         "as_sparse": os.stat(target).st_blocks <= os.stat(source).st_blocks + 64,
     }
@@ -284,6 +322,7 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int, default=3, help="0: make the images only (default: %(default)s)")
     parser.add_argument("--images", choices=IMAGES, nargs="*", default=IMAGES)
     parser.add_argument("--classes", choices=CLASSES, nargs="*", default=CLASSES)
+    parser.add_argument("--fill-memory", action="store_true")
     parser.add_argument("--only", default="", metavar="REGEX", help="names of results, Copy/CLASS/IMAGE/TOOL")
     parser.add_argument("--out", metavar="FILE", help="the result as JSON, in the form of Google Benchmark")
     parser.add_argument("--add", action="store_true", help="add to what is in --out")
@@ -292,6 +331,7 @@ def parse_arguments():
 
 def main():
     args = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("copy_bench: terminated"))  # and clean up
     if args.jobctl is None or not os.path.exists(args.jobctl):
         sys.exit("copy_bench: no jobctl; build it, or name it with --jobctl")
     tools = all_tools(os.path.abspath(args.jobctl))
@@ -303,21 +343,26 @@ def main():
     directory = args.dir or tempfile.mkdtemp(prefix="copy-bench-", dir=os.path.dirname(os.path.abspath(args.jobctl)))
     sources = {image: os.path.join(directory, f"{image}.img") for image in args.images}
     target = os.path.join(directory, "target.img")
+    filler = os.path.join(directory, "filler")
     runs = []
     try:
         os.makedirs(directory, exist_ok=True)
         if shutil.disk_usage(directory).free < 3 * size:
             sys.exit(f"copy_bench: {3 * args.size} MiB must be free in {directory}")
+        about = context(tools, directory, size)
         for image, source in sources.items():
             make_image(source, image, size)
         if args.add and args.out and os.path.exists(args.out):
             with open(args.out, encoding="utf-8") as file:
                 runs = [entry for entry in json.load(file)["benchmarks"] if entry["run_type"] == "iteration"]
+        if args.fill_memory and args.rounds > 0:
+            fill_memory(filler, size // 2)
         for _ in range(args.rounds):
             for image, source in sources.items():
                 warm(source)
                 for klass in args.classes:
-                    for tool in tools:
+                    # In any order: a tool copies into the memory that the one before it had.
+                    for tool in random.sample(tools, len(tools)):
                         name = f"Copy/{klass}/{image}/{tool.name}"
                         if klass not in tool.classes or image not in tool.images or not re.search(args.only, name):
                             continue
@@ -329,8 +374,9 @@ def main():
                         with contextlib.suppress(FileNotFoundError):
                             os.unlink(target)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(target)
+        for path in (target, filler):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
         if not args.keep:
             for source in sources.values():
                 with contextlib.suppress(FileNotFoundError):
@@ -340,10 +386,9 @@ def main():
                 os.rmdir(directory)
         if args.out and runs:
             with open(args.out, "w", encoding="utf-8") as file:
-                json.dump({"context": context(tools, os.path.dirname(args.out) or ".", size),
-                           "benchmarks": runs + aggregates(runs)}, file, indent=1)
+                json.dump({"context": about, "benchmarks": runs + aggregates(runs)}, file, indent=1)
                 file.write("\n")
-    print_table(runs)
+        print_table(runs)
 
 
 if __name__ == "__main__":

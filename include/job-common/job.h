@@ -134,8 +134,8 @@ class Job {
   };
   // A request that its Run is to serve has been recorded in pending_. Set under job_mutex, before that is posted.
   std::atomic<bool> asked_{false};
-  // Posted by whoever has taken the word out of idle, parked or not started. That needs a reference; whoever drops
-  // the last one makes this another item, for its destruction.
+  // Posted by whoever has taken the word out of idle, parked or not started: before Run has ended, so the registry has
+  // a reference. Whoever drops the last one makes this another item, for its destruction.
   Item item_;
 
   // --- Guarded by job_mutex ---

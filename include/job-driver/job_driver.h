@@ -55,7 +55,8 @@ class JobDriver {
 
   // The job is about to park in a pause point, or to move to another context: bring to an end what is in flight
   // and what else runs beside Run. Undone by Resume after, whether or not the job really parked; Resume is the
-  // first to run in the new context. Not around a pause that comes before Run.
+  // first to run in the new context. Not around a pause that comes before Run; once for pauses that follow each
+  // other before Run goes on.
   virtual Co<void> Pause(JobContext&) { return {}; }
   virtual Co<void> Resume(JobContext&) { return {}; }
 

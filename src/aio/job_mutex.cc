@@ -16,11 +16,12 @@
 namespace jobcore::inline JOBCORE_ABI {
 namespace {
 
-// Long enough for a typical critical section to end, much shorter than parking.
+// Long enough for a page of a query to end (10 us where a pause takes 10 ns), shorter than to be put to sleep and
+// woken.
 #ifdef JOBCORE_INSTRUMENTED
 constexpr int kSpins = 2;  // so that tests get to the gate
 #else
-constexpr int kSpins = 200;
+constexpr int kSpins = 1000;
 #endif
 
 constinit thread_local const JobMutex* held = nullptr;

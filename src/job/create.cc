@@ -130,7 +130,7 @@ void JobOps::Link(Job& job, uint64_t speed) {
   auto& registry = job.internal() ? core.internal_jobs_ : core.jobs_;
   registry.emplace_hint(registry.end(), job.number_, &job);
   MayRunOutOfMemory();
-  if (!job.internal()) core.by_id_.insert(&job);
+  if (!job.internal()) core.by_id_.emplace(job.id_, &job);
   MayRunOutOfMemory();
   job.txn_->members_.push_back(&job);
   MayRunOutOfMemory();
@@ -149,7 +149,7 @@ void JobOps::Unlink(Job& job) {
   JobCore& core = job.core_;
   ResourceOps::Detach(job);
   RemoveMember(*job.txn_, job);
-  if (const auto found = core.by_id_.find(Absl(job.id_)); found != core.by_id_.end() && *found == &job) {
+  if (const auto found = core.by_id_.find(Absl(job.id_)); found != core.by_id_.end() && found->second == &job) {
     core.by_id_.erase(found);
   }
   (job.internal() ? core.internal_jobs_ : core.jobs_).erase(job.number_);

@@ -167,7 +167,6 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
           internal::Reached("sleep.timer_lost");
           return;
         }
-        const JobRef keep(job);
         Dispatch(job, /*timer_fired=*/true);
       });
     }

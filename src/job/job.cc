@@ -91,7 +91,7 @@ const std::vector<std::string>& Job::pause_reasons() const {
 
 void JobRef::Release(Job* job) {
   if (job->references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  // Nobody uses the item any more: it would have a reference.
+  // Nobody resumes the job any more: until its Run has ended the registry has a reference.
   std::construct_at(&job->item_, "end of job", &JobOps::DestroyJob, *job);
   // The job may be gone before Post has returned.
   const std::shared_ptr<AioContext> main = job->core_.main_context().shared_from_this();
@@ -166,7 +166,7 @@ void JobOps::Unregister(Job& job) {
   const JobRef keep = Adopt(job);  // the registry's reference
   SetStatus(job, JobStatus::kNull);
   (job.internal() ? core.internal_jobs_ : core.jobs_).erase(job.number_);
-  if (!job.internal()) core.by_id_.erase(&job);
+  if (!job.internal()) core.by_id_.erase(Absl(job.id_));
 }
 
 void JobOps::Defer(JobCore& core, AioContext& context, WorkItem& item) {
@@ -193,10 +193,7 @@ bool JobOps::IsQuiet(const Job* job) {
   return false;
 }
 
-void JobOps::DeferResume(Job& job) {
-  AddRef(job);  // the item's, until it has run
-  Defer(job.core_, job.context(), job.item_);
-}
+void JobOps::DeferResume(Job& job) { Defer(job.core_, job.context(), job.item_); }
 
 Nanoseconds JobOps::WaitingTime(const Job& job, const JobTimes& times, TimePoint now) {
   const CoRoot& run = job.run_root_;
@@ -230,7 +227,7 @@ size_t JobOps::VisitAfter(const JobCore& core, uint64_t after, size_t max, absl:
 
 Job* JobOps::FindById(JobCore& core, std::string_view id) {
   const auto found = core.by_id_.find(Absl(id));
-  return found == core.by_id_.end() ? nullptr : *found;
+  return found == core.by_id_.end() ? nullptr : found->second;
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI

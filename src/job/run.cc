@@ -21,16 +21,13 @@ absl::Status CancelledFirst(const Job& job, JobVerb verb) {
 
 }  // namespace
 
+// A resumption needs no reference: the registry has one until Run has ended, which it cannot before this, nor while
+// somebody else has the word. Whoever ends it here holds one for what comes after.
 void JobOps::ResumeJob(WorkItem& item, WorkItem::Reason reason) {
-  Job& job = static_cast<Job::Item&>(item).job;
-  const JobRef keep = Adopt(job);
-  if (reason == WorkItem::Reason::kRun) Dispatch(job, /*timer_fired=*/false);
+  if (reason == WorkItem::Reason::kRun) Dispatch(static_cast<Job::Item&>(item).job, /*timer_fired=*/false);
 }
 
-void JobOps::PostResume(Job& job) {
-  AddRef(job);
-  job.context().Post(job.item_);
-}
+void JobOps::PostResume(Job& job) { job.context().Post(job.item_); }
 
 // The word says running, and this thread has it.
 void JobOps::Dispatch(Job& job, bool timer_fired) {
@@ -62,6 +59,7 @@ void JobOps::Dispatch(Job& job, bool timer_fired) {
 }
 
 void JobOps::Begin(Job& job) {
+  const JobRef keep(job);
   if (job.word_.force_cancelled()) {  // the driver's code is not entered at all
     internal::Reached("run.never_entered");
     job.run_status_ = absl::CancelledError();

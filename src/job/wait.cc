@@ -49,12 +49,16 @@ void ForEachJob(JobCore& core, absl::FunctionRef<bool(const JobRef&)> visit) JOB
   }
 }
 
+absl::StatusOr<JobOutcome> WaitUnder(const std::string& name, const JobRef& job, TimePoint deadline)
+    JOBCORE_EXCLUDES(job_mutex) {
+  return ResultOf(job, AioWaitWhileUnlocked(job->core(), [&]() JOBCORE_EXCLUDES(job_mutex) { return MustWaitFor(job); },
+                                            {.name = name, .deadline = deadline}));
+}
+
 }  // namespace
 
 absl::StatusOr<JobOutcome> WaitFor(const JobRef& job, TimePoint deadline) {
-  const std::string name = WaitName(job);
-  return ResultOf(job, AioWaitWhileUnlocked(job->core(), [&]() JOBCORE_EXCLUDES(job_mutex) { return MustWaitFor(job); },
-                                            {.name = name, .deadline = deadline}));
+  return WaitUnder(WaitName(job), job, deadline);
 }
 
 Co<absl::StatusOr<JobOutcome>> AwaitJob(JobRef job, TimePoint deadline) {
@@ -65,14 +69,15 @@ Co<absl::StatusOr<JobOutcome>> AwaitJob(JobRef job, TimePoint deadline) {
 }
 
 absl::StatusOr<JobOutcome> CancelAndWait(const JobRef& job, CancelMode mode, TimePoint deadline) {
-  if (absl::Status refusal = CheckMayWait(job->core().main_context(), WaitName(job)); !refusal.ok()) return refusal;
+  const std::string name = WaitName(job);
+  if (absl::Status refusal = CheckMayWait(job->core().main_context(), name); !refusal.ok()) return refusal;
   {
     JobLock lock(job->core());
     if (job->status() < JobStatus::kAborting) {
       if (absl::Status status = Cancel(*job, mode); !status.ok()) return status;
     }
   }
-  return WaitFor(job, deadline);
+  return WaitUnder(name, job, deadline);
 }
 
 namespace {

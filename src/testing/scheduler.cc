@@ -334,6 +334,7 @@ void UnblockOne(const void* on) {
 
 ControlledThread* NewThread() {
   if (this_thread == nullptr) return nullptr;
+  DrainStores();  // the new thread sees what was stored before it
   const HiddenFromTsan hidden;
   return Scheduler::Current()->New();
 }

@@ -136,6 +136,18 @@ TEST(StoreBuffer, ReleaseStoresLoseADekkerPairAndSequentialOnesDoNot) {
   EXPECT_TRUE(strong.ok()) << strong.ToString();
 }
 
+TEST(StoreBuffer, AThreadSeesWhatWasStoredBeforeItWasStarted) {
+  const CampaignResult result = testing::RunCampaign({.seeds = 200}, [](Choices& choices) {
+    ControlledThreads threads(choices);
+    Atomic<int> value{0};
+    value.store(1, std::memory_order_relaxed);
+    Thread([&value] {
+      if (value.load(std::memory_order_relaxed) != 1) Fail("an old value");
+    }).join();
+  });
+  EXPECT_TRUE(result.ok()) << result.ToString();
+}
+
 TEST(ControlledClock, MovesToTheNextDeadlineWhenNobodyCanGoOn) {
   Choices choices(1);
   ControlledThreads threads(choices);

@@ -236,12 +236,12 @@ void LockAndFind(Region& region, int n) {
 
 void QueryOfAPage(Region& region, int n) {
   JobsAtRest jobs(kPageJobs);
+  std::vector<monitor::JobInfo> page;  // used again: filled in without an allocation
   const auto query = [&] {
     monitor::QueryCursor cursor;
-    std::vector<monitor::JobInfo> page;
     {
       const JobLock lock(jobs.core);
-      page = monitor::QueryPage(jobs.core, cursor);
+      monitor::QueryPage(jobs.core, cursor, page);
     }
     if (page.size() != kPageJobs) std::abort();
   };

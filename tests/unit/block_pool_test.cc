@@ -3,6 +3,7 @@
 #include "job-common/block_pool.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <array>
@@ -107,6 +108,39 @@ TEST(BlockPool, AThreadMayAllocateAndFreeUntilItsVeryEnd) {
     late.block = AllocateBlock(40);
   }).join();
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(__clang__)
+
+// That the program has from malloc.
+size_t BytesInUse() { return mallinfo2().uordblks; }
+
+TEST(BlockPool, KeepsNoMoreThanItsBound) {
+  const size_t before = BytesInUse();
+  Blocks blocks(1000);
+  for (size_t i = 0; i < kMany; ++i) blocks.Allocate();
+  EXPECT_GT(BytesInUse() - before, kMany * 900);
+  blocks.FreeAll();
+  EXPECT_LT(BytesInUse() - before, 300'000u);
+}
+
+TEST(BlockPool, AThreadThatEndsGivesBackWhatItKept) {
+  constexpr size_t kKept = 60;
+  const auto run_threads = [] {
+    for (int i = 0; i < 50; ++i) {
+      std::thread([] {
+        Blocks blocks(1000);
+        for (size_t j = 0; j < kKept; ++j) blocks.Allocate();
+        blocks.FreeAll();
+      }).join();
+    }
+  };
+  run_threads();
+  const size_t before = BytesInUse();
+  run_threads();
+  EXPECT_LT(BytesInUse(), before + 2 * kKept * 1000);
+}
+
+#endif  // without a sanitizer, which has a malloc of its own, and in which the pool keeps nothing
 
 struct alignas(128) Large final : internal::Pooled {
   std::array<std::byte, 128> bytes;

@@ -131,6 +131,74 @@ TEST(JobQuery, NoPageHasMoreThan64) {
   EXPECT_THAT(monitor::SnapshotJobs(world.core()), SizeIs(150));
 }
 
+TEST(JobQuery, ARecordThatIsUsedAgainShowsNothingOfTheJobBefore) {
+  TestWorld world;
+  const JobRef before = world.Start({.id = "before", .auto_dismiss = false, .speed = 1000},
+                                    {.run = [](JobContext& self) -> Co<absl::Status> {
+                                       self.progress().SetRemaining(100);
+                                       self.PublishDetails({{"step", "1"}});
+                                       (void)co_await self.Sleep(std::chrono::seconds(1));
+                                       co_return absl::DataLossError("bad block");
+                                     },
+                                     .type = "a type with a name that takes memory of its own"});
+  world.Settle();
+  ASSERT_TRUE(world.Pause(before).ok());
+  std::vector<JobInfo> page;
+  const auto look = [&] {
+    QueryCursor cursor;
+    JobLock lock(world.core());
+    monitor::QueryPage(world.core(), cursor, page);
+  };
+  look();
+  ASSERT_THAT(page, SizeIs(1));
+  EXPECT_THAT(page[0].pause_reasons, ElementsAre("user"));
+  ASSERT_TRUE(world.Resume(before).ok());
+  ASSERT_TRUE(world.RunUntilStatus(before, "concluded"));
+  look();
+  ASSERT_THAT(page, SizeIs(1));
+  EXPECT_THAT(page[0].pause_reasons, IsEmpty());
+  EXPECT_TRUE(page[0].outcome.has_value());
+  EXPECT_TRUE(page[0].times.concluded.has_value());
+  EXPECT_THAT(page[0].times.pauses, SizeIs(1));
+  EXPECT_EQ(page[0].speed, 1000);
+
+  ASSERT_TRUE(world.Dismiss(before).ok());
+  const JobRef after = world.Create({.id = "after"}, {});
+  look();
+  ASSERT_THAT(page, SizeIs(1));
+  const JobInfo& info = page[0];
+  EXPECT_EQ(info.id, "after");
+  EXPECT_EQ(info.type, after->type());
+  EXPECT_EQ(info.status, JobStatus::kCreated);
+  EXPECT_EQ(info.outcome, std::nullopt);
+  EXPECT_EQ(info.details, nullptr);
+  EXPECT_EQ(info.eta, std::nullopt);
+  EXPECT_EQ(info.speed, 0);
+  EXPECT_EQ(info.progress.total, 0u);
+  EXPECT_FALSE(info.times.started.has_value());
+  EXPECT_FALSE(info.times.concluded.has_value());
+  EXPECT_THAT(info.times.pauses, IsEmpty());
+  EXPECT_EQ(info.times.Running(), Nanoseconds(0));
+  EXPECT_EQ(info.times.In(JobStatus::kConcluded), Nanoseconds(0));
+}
+
+TEST(JobQuery, ASnapshotTakesThePlaceOfTheOneBefore) {
+  TestWorld world;
+  std::vector<JobRef> jobs;
+  for (int i = 0; i < 130; ++i) jobs.push_back(world.Create({.id = "j" + std::to_string(i)}, {}));
+  std::vector<JobInfo> all;
+  monitor::SnapshotJobs(world.core(), all);
+  EXPECT_THAT(all, SizeIs(130));
+  for (int i = 0; i < 128; ++i) ASSERT_TRUE(AbandonJob(*jobs[static_cast<size_t>(i)]).ok());
+  monitor::SnapshotJobs(world.core(), all);
+  ASSERT_THAT(all, SizeIs(2));
+  EXPECT_EQ(all[0].id, "j129");
+  EXPECT_EQ(all[1].id, "j128");
+  for (int i = 128; i < 130; ++i) ASSERT_TRUE(AbandonJob(*jobs[static_cast<size_t>(i)]).ok());
+  monitor::SnapshotJobs(world.core(), all);
+  EXPECT_THAT(all, IsEmpty());
+}
+
 TEST(JobQuery, AJobThatLivesThroughoutAWalkIsSeenExactlyOnceWhateverComesAndGoes) {
   for (size_t page_size : {1u, 2u, 3u, 7u}) {
     TestWorld world;
