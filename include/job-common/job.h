@@ -124,9 +124,9 @@ class Job {
 
   // --- Lock-free ---
   JobWord word_;
+  internal::Atomic<uint32_t> references_{2};  // the registry's, and its creator's
   // Written under job_mutex, by the job itself or while it is not started. Stable for whoever owns the word.
   internal::Atomic<AioContext*> context_;
-  internal::Atomic<uint32_t> references_{2};  // the registry's, and its creator's
   Progress progress_;
   struct Item final : WorkItem {
     Item(const char* name, Function function, Job& j) : WorkItem(name, function), job(j) {}
@@ -142,6 +142,9 @@ class Job {
   JobStatus status_ ABSL_GUARDED_BY(job_mutex) = JobStatus::kUndefined;
   bool started_ ABSL_GUARDED_BY(job_mutex) = false;
   bool becomes_ready_ ABSL_GUARDED_BY(job_mutex) = false;  // Ready was called while it was parked
+  bool has_concluded_ ABSL_GUARDED_BY(job_mutex) = false;
+  bool watched_ ABSL_GUARDED_BY(job_mutex) = false;  // force-cancelled, and the core's CancelWatch counts it
+  IoStatus io_status_ ABSL_GUARDED_BY(job_mutex) = IoStatus::kOk;
   ReadyCapabilities capabilities_ ABSL_GUARDED_BY(job_mutex) = {.complete = false};
   // The contexts, but for the main one, that it lives in or has lived in: somebody may still be posting to one.
   absl::InlinedVector<std::shared_ptr<AioContext>, 1> homes_ ABSL_GUARDED_BY(job_mutex);
@@ -150,8 +153,6 @@ class Job {
   std::shared_ptr<const JobDetails> details_ ABSL_GUARDED_BY(job_mutex);
   uint64_t last_event_ ABSL_GUARDED_BY(job_mutex) = 0;
   std::unique_ptr<internal::PendingVerbs> pending_ ABSL_GUARDED_BY(job_mutex);  // made on first use
-  IoStatus io_status_ ABSL_GUARDED_BY(job_mutex) = IoStatus::kOk;
-  bool watched_ ABSL_GUARDED_BY(job_mutex) = false;  // force-cancelled, and the core's CancelWatch counts it
   // Made under job_mutex when the job gets its first limit, before the word says so; never replaced.
   std::unique_ptr<internal::Throttling> throttling_;
   // What becomes JobTimes (times.cc). A query, too, may make the rest of the account: the rate is estimated there.
@@ -162,7 +163,6 @@ class Job {
   static constexpr size_t kFirstTimed = static_cast<size_t>(JobStatus::kRunning);
   static constexpr size_t kEndTimed = static_cast<size_t>(JobStatus::kConcluded) + 1;
   std::array<Nanoseconds, kEndTimed - kFirstTimed> in_status_ ABSL_GUARDED_BY(job_mutex){};
-  bool has_concluded_ ABSL_GUARDED_BY(job_mutex) = false;
   mutable std::unique_ptr<internal::JobAccount> account_ ABSL_GUARDED_BY(job_mutex);  // made on first use
 
   // --- Only touched in the job's context (by the owner of the word) ---

@@ -53,7 +53,8 @@ class JobTxn {
     kDone,        // all members have concluded
   };
 
-  JobTxn(JobCore& core, uint64_t number);
+  // `references`: how many its creator has from the start.
+  JobTxn(JobCore& core, uint64_t number, uint32_t references);
   JobTxn(const JobTxn&) = delete;
   JobTxn& operator=(const JobTxn&) = delete;
 
@@ -80,7 +81,7 @@ class JobTxn {
 
   // --- Lock-free ---
   // Of the builder and the members; not used where it is part of a job, as whose references then count.
-  internal::Atomic<uint32_t> references_{0};
+  internal::Atomic<uint32_t> references_;
   // Written under job_mutex; the finaliser looks at it between two hooks.
   std::atomic<bool> aborting_{false};
 

@@ -18,13 +18,14 @@
 
 namespace jobcore::inline JOBCORE_ABI {
 
-JobTxn::JobTxn(JobCore& core, uint64_t number)
-    : core_(core), number_(number), finalise_item_("finalisation of a group", &JobOps::RunFinaliser, *this) {}
+JobTxn::JobTxn(JobCore& core, uint64_t number, uint32_t references)
+    : core_(core),
+      number_(number),
+      references_(references),
+      finalise_item_("finalisation of a group", &JobOps::RunFinaliser, *this) {}
 
 JobTxnBuilder::JobTxnBuilder(JobCore& core)
-    : txn_(new JobTxn(core, core.next_number_.fetch_add(1, std::memory_order_relaxed))) {
-  txn_->references_.store(1, std::memory_order_relaxed);
-}
+    : txn_(new JobTxn(core, core.next_number_.fetch_add(1, std::memory_order_relaxed), /*references=*/1)) {}
 
 JobTxnBuilder::~JobTxnBuilder() {
   if (txn_ == nullptr || sealed_) return;

@@ -57,7 +57,7 @@ JobOps::Block::Block(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn
                      std::unique_ptr<JobDriver> driver)
     : Job(core, number, spec, group != nullptr ? *group : own_group, face, std::move(driver)),
       face(*this),
-      own_group(core, number) {
+      own_group(core, number, /*references=*/0) {
   // Last: from here on ~Job gives it back.
   if (group != nullptr) group->references_.fetch_add(1, std::memory_order_relaxed);
 }

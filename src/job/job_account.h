@@ -7,8 +7,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "job-common/clock.h"
 #include "job-common/fwd.h"
 #include "job-common/job_times.h"
@@ -34,8 +34,8 @@ struct JobAccount {
     if (--pause.active == 0) pause.time += now.time_since_epoch();
   }
 
-  std::vector<Pause> pauses;           // never removed, so that a reason finds its own again
-  std::unique_ptr<RateEstimate> rate;  // if somebody has looked at it since it was started or resumed
+  absl::InlinedVector<Pause, 1> pauses;  // never removed, so that a reason finds its own again
+  std::unique_ptr<RateEstimate> rate;    // if somebody has looked at it since it was started or resumed
 
  private:
   Pause& Find(std::string_view reason) {

@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "job-common/block_pool.h"
 #include "job-common/clock.h"
 #include "job-common/coroutine.h"
 #include "job-common/error_policy.h"
@@ -335,7 +336,7 @@ class JobOps {
   class ThrottleAwaiter;
 
   // A job, what its driver sees of it, and the group that it is in if that is its own: one allocation.
-  struct Block final : Job {
+  struct Block final : Job, internal::Pooled {
     Block(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn* group, std::unique_ptr<JobDriver> driver);
     JobContext face;
     JobTxn own_group;
