@@ -53,7 +53,9 @@ enum class Place {
 
 // The C library leaves out atomic operations as long as a process has never had a second thread; a program with jobs
 // has one.
-inline void HaveHadAThread() { std::thread([] {}).join(); }
+inline void HaveHadAThread() {
+  std::thread([] {}).join();
+}
 
 // The main context on CPU 0, the I/O thread, if there is one, on CPU 1.
 class World {

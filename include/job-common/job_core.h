@@ -10,16 +10,16 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/btree_map.h"
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
+#include "absl/hash/hash.h"
 #include "absl/strings/string_view.h"
 #include "job-common/aio_context.h"
 #include "job-common/aio_wait.h"
@@ -100,6 +100,18 @@ class JobCore {
 
   using Registry = absl::btree_map<uint64_t, Job*>;  // by creation number
 
+  // Jobs by their id: a set of pointers, which takes a fifth of the memory that a map with copies of the ids would.
+  static absl::string_view IdOf(const Job* job) { return {job->id().data(), job->id().size()}; }
+  static absl::string_view IdOf(absl::string_view id) { return id; }
+  struct IdHash {
+    using is_transparent = void;
+    size_t operator()(const auto& key) const { return absl::Hash<absl::string_view>()(IdOf(key)); }
+  };
+  struct IdEq {
+    using is_transparent = void;
+    bool operator()(const auto& a, const auto& b) const { return IdOf(a) == IdOf(b); }
+  };
+
   // Work whose posting waits until the mutex is free.
   struct Deferred {
     AioContext* context;
@@ -137,8 +149,7 @@ class JobCore {
   mutable TimePoint latest_time_ ABSL_GUARDED_BY(job_mutex){};
   Registry jobs_ ABSL_GUARDED_BY(job_mutex);  // that monitors see
   Registry internal_jobs_ ABSL_GUARDED_BY(job_mutex);
-  // The keys are copies, so that a look-up need not wait for the memory of a job as well.
-  absl::flat_hash_map<std::string, Job*> by_id_ ABSL_GUARDED_BY(job_mutex);
+  absl::flat_hash_set<Job*, IdHash, IdEq> by_id_ ABSL_GUARDED_BY(job_mutex);
   JobEventRing events_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::shared_ptr<internal::ObserverState>> observers_ ABSL_GUARDED_BY(job_mutex);
   std::vector<Resource*> resources_ ABSL_GUARDED_BY(job_mutex);  // by number

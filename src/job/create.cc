@@ -68,7 +68,7 @@ absl::StatusOr<JobRef> JobOps::Create(JobCore& core, const JobSpec& spec, std::u
   // Everything is allocated before the mutex is taken, and destroyed after it is free.
   std::unique_ptr<Job, void (*)(Job*)> job(
       new Block(core, number, spec, spec.group != nullptr ? spec.group->txn_.get() : nullptr, std::move(driver)),
-      [](Job* j) { Destroy(*j); });
+      [](Job* j) JOBCORE_EXCLUDES(job_mutex) { Destroy(*j); });
   {
     JobLock lock(core);
     if (absl::Status status = Register(*job, static_cast<uint64_t>(spec.speed)); !status.ok()) return status;
@@ -130,7 +130,7 @@ void JobOps::Link(Job& job, uint64_t speed) {
   auto& registry = job.internal() ? core.internal_jobs_ : core.jobs_;
   registry.emplace_hint(registry.end(), job.number_, &job);
   MayRunOutOfMemory();
-  if (!job.internal()) core.by_id_.emplace(job.id_, &job);
+  if (!job.internal()) core.by_id_.insert(&job);
   MayRunOutOfMemory();
   job.txn_->members_.push_back(&job);
   MayRunOutOfMemory();
@@ -149,7 +149,7 @@ void JobOps::Unlink(Job& job) {
   JobCore& core = job.core_;
   ResourceOps::Detach(job);
   RemoveMember(*job.txn_, job);
-  if (const auto found = core.by_id_.find(Absl(job.id_)); found != core.by_id_.end() && found->second == &job) {
+  if (const auto found = core.by_id_.find(Absl(job.id_)); found != core.by_id_.end() && *found == &job) {
     core.by_id_.erase(found);
   }
   (job.internal() ? core.internal_jobs_ : core.jobs_).erase(job.number_);

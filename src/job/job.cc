@@ -166,7 +166,7 @@ void JobOps::Unregister(Job& job) {
   const JobRef keep = Adopt(job);  // the registry's reference
   SetStatus(job, JobStatus::kNull);
   (job.internal() ? core.internal_jobs_ : core.jobs_).erase(job.number_);
-  if (!job.internal()) core.by_id_.erase(Absl(job.id_));
+  if (!job.internal()) core.by_id_.erase(&job);
 }
 
 void JobOps::Defer(JobCore& core, AioContext& context, WorkItem& item) {
@@ -227,7 +227,7 @@ size_t JobOps::VisitAfter(const JobCore& core, uint64_t after, size_t max, absl:
 
 Job* JobOps::FindById(JobCore& core, std::string_view id) {
   const auto found = core.by_id_.find(Absl(id));
-  return found == core.by_id_.end() ? nullptr : found->second;
+  return found == core.by_id_.end() ? nullptr : *found;
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI
