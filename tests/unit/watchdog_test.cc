@@ -199,10 +199,15 @@ TEST(WatchdogOwnThread, ReportsALoopThatIsStuckInACallbackFromAThreadOfItsOwn) {
   };
   options.loop_limit = 2ms;
   options.interval = 1ms;
-  std::promise<void> go_on;
+  std::promise<void> is_in, go_on;
+  // First: on a busy machine an earlier turn may last as long, too.
+  world.main().Post("stuck", [&] {
+    is_in.set_value();
+    go_on.get_future().wait();
+  });
+  is_in.get_future().wait();
   {
     const Watchdog watchdog(world.core(), options);
-    world.main().Post("stuck", [&] { go_on.get_future().wait(); });
     EXPECT_THAT(report.get_future().get(), testing::MatchesRegex("stuck: loop 'main' has been in one turn for .* ms, "
                                                                  "and is in callback 'stuck'"));
   }
