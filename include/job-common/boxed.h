@@ -17,7 +17,8 @@ template <typename T>
 class Boxed {
  public:
   Boxed() = default;
-  Boxed(T value) : value_(std::make_unique<T>(std::move(value))) {}  // as an optional: implicit
+  // Both ways implicit, as with std::optional.
+  Boxed(T value) : value_(std::make_unique<T>(std::move(value))) {}  // NOLINT(google-explicit-constructor)
   Boxed(const Boxed& other) : value_(other.has_value() ? std::make_unique<T>(*other) : nullptr) {}
   Boxed(Boxed&&) noexcept = default;
   Boxed& operator=(const Boxed& other) {
@@ -33,7 +34,9 @@ class Boxed {
   T* operator->() { return value_.get(); }
   const T* operator->() const { return value_.get(); }
   void reset() { value_.reset(); }
-  operator std::optional<T>() const { return has_value() ? std::optional<T>(*value_) : std::nullopt; }
+  operator std::optional<T>() const {  // NOLINT(google-explicit-constructor)
+    return has_value() ? std::optional<T>(*value_) : std::nullopt;
+  }
 
   friend bool operator==(const Boxed& a, const Boxed& b) {
     return a.has_value() == b.has_value() && (!a.has_value() || *a == *b);
