@@ -83,7 +83,7 @@ bool JobMutex::TryLockFor(Nanoseconds limit) {
 void JobMutex::LockSlow() {
   waiters_.fetch_add(1, std::memory_order_relaxed);
   SchedPoint("job_mutex.waiting");
-  if (!SpinFor([this] { return gate_.try_lock(); })) gate_.lock();
+  gate_.lock();  // at once: who spun here would overtake those who sleep here
   // Looks first: an attempt takes the cache line away from the holder, even if it fails.
   if (!SpinFor([this] { return owner() == 0 && mutex_.try_lock(); })) mutex_.lock();
   gate_.unlock();
