@@ -47,6 +47,8 @@ IoResult RangeCopier::Copy(const IoRequest& request) {
 }
 
 IoResult RangeCopier::CopyThroughBuffer(const IoRequest& request, size_t done) {
+  // As copy_file_range: there, pwrite takes no notice of the offset.
+  if ((fcntl(request.to_fd, F_GETFL) & O_APPEND) != 0) return {.bytes = done, .error = EBADF};
   if (buffer_ == nullptr) buffer_.reset(new (std::nothrow) std::byte[kBufferBytes]);
   if (buffer_ == nullptr) return {.bytes = done, .error = ENOMEM};
   while (done < request.size) {

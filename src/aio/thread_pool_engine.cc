@@ -37,7 +37,10 @@ IoResult Perform(const IoRequest& request, internal::RangeCopier& copier) {
   if (request.op == Op::kWriteback) {
     const auto offset = static_cast<off_t>(request.offset);
     const auto size = static_cast<off_t>(request.size);
-    return {.error = sync_file_range(request.fd, offset, size, SYNC_FILE_RANGE_WRITE) == 0 ? 0 : errno};
+    while (sync_file_range(request.fd, offset, size, SYNC_FILE_RANGE_WRITE) != 0) {
+      if (errno != EINTR) return {.error = errno};
+    }
+    return {};
   }
   IoResult result;
   while (result.bytes < request.size) {

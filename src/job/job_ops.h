@@ -257,6 +257,7 @@ class JobOps {
   // If all members have finished: on to finalising them, now or on request.
   static void MaybeConverge(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void PostFinaliser(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Not analysed: reads the members without the mutex, which nobody changes once this has been posted.
   static void RunFinaliser(WorkItem& item, WorkItem::Reason reason)
       JOBCORE_EXCLUDES(job_mutex) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   static void RemoveMember(JobTxn& txn, Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);

@@ -236,6 +236,20 @@ TEST_P(IoEngineTest, ARangeIsCopiedBetweenFileSystemsOfTwoKindsAndWithinOneOfATh
   for (const int fd : fds) close(fd);
 }
 
+TEST_P(IoEngineTest, ACopyToAFileThatIsOnlyAppendedToIsRefused) {
+  ASSERT_EQ(pwrite(file_.fd(), "0123456789", 10, 0), 10);
+  const File to;
+  ASSERT_EQ(fcntl(to.fd(), F_SETFL, O_APPEND), 0);
+  Spawn("io", [](IoEngine& engine, int from, int to, bool& done) -> Co<void> {
+    const IoResult r = co_await CopyRange(engine, from, 0, to, 5, 10);
+    EXPECT_EQ(r.error, EBADF);
+    EXPECT_EQ(r.bytes, 0u);
+    done = true;
+  }(*engine_, file_.fd(), to.fd(), done_));
+  RunUntilDone();
+  EXPECT_EQ(lseek(to.fd(), 0, SEEK_END), 0);
+}
+
 TEST_P(IoEngineTest, ACopyThatMayNotGrowItsFileSaysHowFarItCame) {
   const std::string text = LongText();
   ASSERT_EQ(pwrite(file_.fd(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
