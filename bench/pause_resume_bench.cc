@@ -3,7 +3,7 @@
 // How long does it take to pause a job, to see that it is parked, to resume it, and to see that it goes on? The job
 // yields in an I/O thread that polls or blocks; it goes on when its driver's Resume hook runs.
 //
-//   Spinning   the monitor looks at the status in a loop, taking the job mutex each time
+//   Spinning   the monitor looks in a loop whether the job is parked (Job::parked)
 //   Waiting    it waits with AioWaitWhileUnlocked, in a main loop that polls, or blocks, as the I/O thread does
 // Each for an internal job and for a named one, whose pauses and resumptions are events.
 // Controls: a cache line's round trip; an eventfd and epoll ping-pong.
@@ -85,10 +85,7 @@ void PauseResume(benchmark::State& state) {
       JobLock lock(core);
       if (!monitor::Pause(*job).ok()) std::abort();
     }
-    Monitor::While(core, [&] {
-      JobLock lock(core);
-      return !IsPaused(job->status());
-    });
+    Monitor::While(core, [&] { return !job->parked(); });
     {
       JobLock lock(core);
       if (!monitor::Resume(*job).ok()) std::abort();

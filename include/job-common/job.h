@@ -75,6 +75,9 @@ class Job {
   const Progress& progress() const { return progress_; }
   // Told to stop without further ado. Stays true.
   bool force_cancelled() const { return word_.force_cancelled(); }
+  // It stands still because it was paused, at this moment: for those who look again and again, and do not want to take
+  // job_mutex from the job each time.
+  bool parked() const { return word_.activity() == JobWord::Activity::kParked; }
 
   // --- job_mutex held ---
   JobStatus status() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -134,6 +137,9 @@ class Job {
   };
   // A request that its Run is to serve has been recorded in pending_. Set under job_mutex, before that is posted.
   std::atomic<bool> asked_{false};
+  // A cancel that the driver has not been told of has been recorded there. Written under job_mutex, and set before the
+  // word says that the job is cancelled.
+  std::atomic<bool> cancel_untold_{false};
   // Posted by whoever has taken the word out of idle, parked or not started: before Run has ended, so the registry has
   // a reference. Whoever drops the last one makes this another item, for its destruction.
   Item item_;

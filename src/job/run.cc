@@ -136,7 +136,9 @@ void JobOps::FinishRun(Job& job) {
         job.outcome_ = JobOutcome::Cancelled(absl::StrCat("cancelled; then: ", status.message()));
       }
       SetStatus(job, JobStatus::kAborting);
-      AbortGroup(*job.txn_, absl::StrCat("job '", job.id_, "' ", job.outcome_->ToString()));
+      if (!job.txn_->aborting_) {
+        AbortGroup(*job.txn_, absl::StrCat("job '", job.id_, "' ", job.outcome_->ToString()));
+      }
     }
     MaybeConverge(*job.txn_);
   }
@@ -158,10 +160,11 @@ void JobOps::DeferVerbs(Job& job) {
 
 // The driver's Cancel hook, once per mode. In the job's context.
 void JobOps::TellOfCancel(Job& job) {
+  if (!job.cancel_untold_.load(std::memory_order_relaxed)) return;
   bool soft, force;
   {
     JobLock lock(job.core_);
-    if (job.pending_ == nullptr) return;
+    job.cancel_untold_.store(false, std::memory_order_relaxed);
     soft = std::exchange(job.pending_->soft_cancel, false);
     force = std::exchange(job.pending_->force_cancel, false);
   }

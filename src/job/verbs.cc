@@ -100,6 +100,7 @@ void JobOps::Unpark(Job& job) {
 void JobOps::ForceCancelRunning(Job& job) {
   if (job.word_.force_cancelled()) return;
   Pending(job).force_cancel = true;
+  job.cancel_untold_.store(true, std::memory_order_relaxed);
   DeferVerbs(job);  // before its resumption: the driver is told first
   VoidReasons(job);
   job.word_.ClearPause();
@@ -131,6 +132,7 @@ absl::Status JobOps::Cancel(Job& job, CancelMode mode) {
     }
     if (job.word_.cancel_requested()) return absl::OkStatus();
     Pending(job).soft_cancel = true;
+    job.cancel_untold_.store(true, std::memory_order_relaxed);
     DeferVerbs(job);
     NoteChange(job.core_);
     if (job.word_.RequestCancel()) DeferResume(job);

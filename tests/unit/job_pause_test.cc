@@ -86,6 +86,18 @@ TEST_F(JobPause, LastsUntilEveryReasonIsTakenBack) {
   EXPECT_EQ(world.Status(job), "running");
 }
 
+TEST_F(JobPause, ThatItIsParkedIsSeenWithoutTheMutex) {
+  const JobRef job = world.Start({.id = "j"}, Obedient(remote));
+  world.Settle();
+  EXPECT_FALSE(job->parked());
+  ASSERT_TRUE(world.Pause(job).ok());
+  EXPECT_FALSE(job->parked());  // it has yet to come to its pause point
+  world.Settle();
+  EXPECT_TRUE(job->parked());
+  ASSERT_TRUE(world.Resume(job).ok());
+  EXPECT_FALSE(job->parked());
+}
+
 TEST_F(JobPause, AReasonIsGivenOnceAndTakenBackOnce) {
   const JobRef job = world.Start({.id = "j"}, Obedient(remote));
   world.Settle();
