@@ -76,6 +76,8 @@ class Resource {
   // Somebody drains it, or has it drained.
   bool draining() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   size_t parked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Those that name it in JobSpec::resources and whose Run has not ended.
+  std::vector<JobRef> jobs() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
  private:
   friend class Admission;

@@ -42,6 +42,13 @@ IoResult Perform(const IoRequest& request, internal::RangeCopier& copier) {
     }
     return {};
   }
+  if (request.op == Op::kPunchHole || request.op == Op::kZeroRange) {
+    const int how = request.op == Op::kPunchHole ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE;
+    while (fallocate(request.fd, how, static_cast<off_t>(request.offset), static_cast<off_t>(request.size)) != 0) {
+      if (errno != EINTR) return {.error = errno};
+    }
+    return {};
+  }
   IoResult result;
   while (result.bytes < request.size) {
     const ssize_t n = Transfer(request, result.bytes);

@@ -154,8 +154,9 @@ UringEngine::~UringEngine() {
 }
 
 void UringEngine::Submit(IoRequest& request) {
-  // io_uring has no copy; its sync_file_range would be done by a thread, too.
-  if (request.op == Op::kCopyRange || request.op == Op::kWriteback) {
+  // io_uring has no copy; the others it would give to a thread, too.
+  if (request.op == Op::kCopyRange || request.op == Op::kWriteback || request.op == Op::kPunchHole ||
+      request.op == Op::kZeroRange) {
     Help(request);
     return;
   }
@@ -251,6 +252,8 @@ void UringEngine::Prepare(size_t index) {
       break;
     case Op::kCopyRange:
     case Op::kWriteback:
+    case Op::kPunchHole:
+    case Op::kZeroRange:
       internal::Die("IoEngine: a helper's request in the ring");
   }
   if (left >= options_.async_bytes) io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);

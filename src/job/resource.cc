@@ -60,6 +60,14 @@ size_t Resource::parked() const {
   return parked_.size();
 }
 
+std::vector<JobRef> Resource::jobs() const {
+  core_.mutex().AssertHeld("Resource::jobs");
+  std::vector<JobRef> jobs;
+  jobs.reserve(jobs_.size());
+  for (Job* job : jobs_) jobs.emplace_back(*job);
+  return jobs;
+}
+
 void Resource::Finish() {
   uint64_t word = word_.load(std::memory_order_acquire);
   for (;;) {

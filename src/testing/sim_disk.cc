@@ -77,6 +77,12 @@ IoResult SimDisk::Perform(const IoRequest& request) {
       const int error = WriteAt(request.fd, request.offset, request.buffer);
       return {.bytes = error == 0 ? request.size : 0, .error = error};
     }
+    case IoRequest::Op::kPunchHole:
+    case IoRequest::Op::kZeroRange: {
+      if (internal::FaultPoint("disk.no_holes")) return {.error = EOPNOTSUPP};
+      const std::vector<std::byte> zeros(request.size);
+      return {.error = WriteAt(request.fd, request.offset, zeros)};
+    }
     case IoRequest::Op::kCopyRange:
       break;
   }

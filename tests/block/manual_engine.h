@@ -119,6 +119,11 @@ class ManualEngine final : public jobcore::IoEngine {
         case Op::kWriteback:
           n = sync_file_range(request.fd, offset, static_cast<off_t>(request.size), SYNC_FILE_RANGE_WRITE);
           break;
+        case Op::kPunchHole:
+        case Op::kZeroRange:
+          n = -1;
+          errno = EOPNOTSUPP;
+          break;
         case Op::kCopyRange: {
           auto from = offset;
           auto to = static_cast<off_t>(request.to_offset);

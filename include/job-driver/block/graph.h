@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is done to nodes as a whole: finding them by name, switching their users over, moving them to another context.
+
+#ifndef JOBCORE_JOB_DRIVER_BLOCK_GRAPH_H_
+#define JOBCORE_JOB_DRIVER_BLOCK_GRAPH_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "job-common/clock.h"
+#include "job-common/coroutine.h"
+#include "job-common/fwd.h"
+#include "job-common/sync.h"
+#include "job-driver/block/node.h"
+
+namespace jobcore::inline JOBCORE_ABI::block {
+
+// Nodes by their names. Any thread.
+class NodeSet {
+ public:
+  // AlreadyExists: there is one of that name.
+  absl::Status Add(std::shared_ptr<Node> node);
+  // NotFound: there is none.
+  absl::StatusOr<std::shared_ptr<Node>> Find(std::string_view name) const;
+  // Lets go of a node that nobody uses. FailedPrecondition: somebody does; the text says who.
+  absl::Status Remove(std::string_view name);
+  std::vector<std::shared_ptr<Node>> All() const;  // in the order of their names
+
+ private:
+  mutable internal::Mutex mutex_;
+  std::map<std::string, std::shared_ptr<Node>, std::less<>> nodes_;
+};
+
+// Who uses the node, as their edges call them.
+std::vector<std::string> UsersOf(const Node& node);
+
+// Whether `to` can take the place of `from`: it is as large, and those who would come with their edges get along with
+// those who are there (who `stays`, and so goes with the switch, does not count).
+absl::Status CheckSwitch(const Node& from, const Node& to);
+// The users of `from`, but for those that stay, are users of `to` from now on. The caller has both nodes drained, and
+// nothing in flight there (aborts otherwise).
+void SwitchUsers(Node& from, const std::shared_ptr<Node>& to);
+
+// Drains the node and those that it stands upon, and lets them and the jobs that work on them live in `context`.
+// Any home thread but that of a job on them. All or nothing:
+//   FailedPrecondition  a job is just coming to its end there, or `context` is closed
+//   DeadlineExceeded    requests were still in flight
+[[nodiscard]] Co<absl::Status> MoveNode(std::shared_ptr<Node> node, std::shared_ptr<AioContext> context,
+                                        TimePoint deadline = kNoDeadline);
+
+}  // namespace jobcore::inline JOBCORE_ABI::block
+
+#endif  // JOBCORE_JOB_DRIVER_BLOCK_GRAPH_H_

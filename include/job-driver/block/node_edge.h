@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// NodeEdge: somebody's use of a node, and the way by which requests get there. An export has one, a job one for
+// each node that it works on, a node that stands upon another one has one to that.
+//
+// An edge says what its user does, and what it can bear that others do; who does not fit in is refused, with a
+// message that names the one in the way. When a job switches everybody over from one node to another (SwitchUsers),
+// edges are what is switched: a request that waited for the old node to be let go of goes to the new one.
+
+#ifndef JOBCORE_JOB_DRIVER_BLOCK_NODE_EDGE_H_
+#define JOBCORE_JOB_DRIVER_BLOCK_NODE_EDGE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "job-common/coroutine.h"
+#include "job-common/fwd.h"
+#include "job-common/sync.h"
+#include "job-driver/block/node.h"
+#include "job-driver/resource.h"
+
+namespace jobcore::inline JOBCORE_ABI::block {
+
+struct EdgeOptions {
+  std::string user;          // "export 'e0'", "job 'mirror0'": for messages
+  bool writes = false;       // changes the node
+  bool lets_write = true;    // others may change its content
+  bool lets_resize = false;  // and its size
+  bool stays = false;        // does not follow when users are switched over: a job's own
+};
+
+class NodeEdge {
+ public:
+  // FailedPrecondition: someone else's use and this one exclude each other. PermissionDenied: it is to write, and
+  // the node is read-only.
+  static absl::StatusOr<std::unique_ptr<NodeEdge>> Attach(std::shared_ptr<Node> node, EdgeOptions options);
+  // No request must be in flight.
+  ~NodeEdge();
+  NodeEdge(const NodeEdge&) = delete;
+  NodeEdge& operator=(const NodeEdge&) = delete;
+
+  const std::string& user() const { return options_.user; }
+  std::shared_ptr<Node> node() const;  // any thread; as of now
+
+  // A request's way in.
+  struct Entry {
+    std::shared_ptr<Node> node;  // before `in`: it is to outlive that
+    Admission in;
+  };
+  // Home thread. Waits while the node is drained; then the node that the edge leads to by that time.
+  [[nodiscard]] Co<Entry> Enter();
+  // The same on behalf of a request to the node that stands upon this one.
+  [[nodiscard]] Co<Entry> Enter(const Admission& parent);
+
+  // Entering and one request, see Node.
+  [[nodiscard]] Co<int> Read(uint64_t offset, std::span<std::byte> buffer);
+  [[nodiscard]] Co<int> Write(uint64_t offset, std::span<const std::byte> data);
+  [[nodiscard]] Co<int> Change(NodeWrite write);
+  [[nodiscard]] Co<int> Flush();
+  [[nodiscard]] Co<absl::StatusOr<BlockStatus>> Status(uint64_t offset, uint64_t length);
+  // FailedPrecondition: somebody else relies on the node's size; the text says who. InvalidArgument: not a size that
+  // the node can have. PermissionDenied: this edge is not to change it.
+  [[nodiscard]] Co<absl::Status> Resize(uint64_t size);
+  // The same on behalf of a request to the node that stands upon this one.
+  [[nodiscard]] Co<absl::Status> Resize(const Admission& parent, uint64_t size);
+
+ private:
+  friend class GraphOps;
+  Co<absl::Status> ResizeEntered(const Entry& entry, uint64_t size);
+  NodeEdge(std::shared_ptr<Node> node, EdgeOptions options);
+
+  const EdgeOptions options_;
+  mutable internal::Mutex mutex_;  // a leaf
+  std::shared_ptr<Node> node_;     // changes only while the old and the new one are drained
+};
+
+}  // namespace jobcore::inline JOBCORE_ABI::block
+
+#endif  // JOBCORE_JOB_DRIVER_BLOCK_NODE_EDGE_H_

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "job-driver/block/fault_node.h"
+
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "block/delay.h"
+#include "job-driver/block/node_edge.h"
+
+namespace jobcore::inline JOBCORE_ABI::block {
+namespace {
+
+using Operation = FaultRule::Operation;
+
+Operation OperationOf(NodeWrite::Kind kind) {
+  switch (kind) {
+    case NodeWrite::Kind::kZeroes:
+      return Operation::kWriteZeroes;
+    case NodeWrite::Kind::kDiscard:
+      return Operation::kDiscard;
+    case NodeWrite::Kind::kData:
+      break;
+  }
+  return Operation::kWrite;
+}
+
+class FaultNodeImpl final : public FaultNode {
+ public:
+  FaultNodeImpl(JobCore& core, FaultOptions options, std::unique_ptr<NodeEdge> image)
+      : FaultNode(core, std::move(options.node), options.image->size()),
+        image_(std::move(image)),
+        rules_(std::move(options.rules)) {}
+
+  const char* driver() const override { return "blkdebug"; }
+
+  void SetRules(std::vector<FaultRule> rules) override {
+    const std::lock_guard lock(mutex_);
+    rules_.swap(rules);
+  }
+
+ protected:
+  Co<int> DoRead(const Admission& in, uint64_t offset, std::span<std::byte> buffer) override {
+    if (const int error = co_await Meet(Operation::kRead, offset, buffer.size()); error != 0) co_return error;
+    const NodeEdge::Entry image = co_await image_->Enter(in);
+    co_return co_await image.node->Read(image.in, offset, buffer);
+  }
+  Co<int> DoWrite(const Admission& in, NodeWrite write) override {
+    const int error = co_await Meet(OperationOf(write.kind), write.offset, write.length);
+    if (error != 0) co_return error;
+    const NodeEdge::Entry image = co_await image_->Enter(in);
+    co_return co_await image.node->Change(image.in, write);
+  }
+  Co<int> DoFlush(const Admission& in) override {
+    if (const int error = co_await Meet(Operation::kFlush, 0, 0); error != 0) co_return error;
+    const NodeEdge::Entry image = co_await image_->Enter(in);
+    co_return co_await image.node->Flush(image.in);
+  }
+  Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission& in, uint64_t offset, uint64_t length) override {
+    if (const int error = co_await Meet(Operation::kBlockStatus, offset, length); error != 0) {
+      co_return absl::ErrnoToStatus(error, absl::StrCat("block status of node '", name(), "'"));
+    }
+    const NodeEdge::Entry image = co_await image_->Enter(in);
+    co_return co_await image.node->Status(image.in, offset, length);
+  }
+  Co<absl::Status> DoResize(const Admission& in, uint64_t size) override { return image_->Resize(in, size); }
+  const NodeEdge* below() const override { return image_.get(); }
+
+ private:
+  // What the first rule for such a request says: an errno, or 0. A flush touches no sector.
+  Co<int> Meet(Operation operation, uint64_t offset, uint64_t length) {
+    constexpr uint64_t kSector = 512;
+    Nanoseconds delay{};
+    int error = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto rule = std::find_if(rules_.begin(), rules_.end(), [&](const FaultRule& r) {
+        if (r.operation != Operation::kAny && r.operation != operation) return false;
+        return !r.sector.has_value() ||
+               (*r.sector < (offset + length + kSector - 1) / kSector && *r.sector >= offset / kSector);
+      });
+      if (rule == rules_.end()) co_return 0;
+      delay = rule->delay;
+      error = rule->error;
+      if (rule->once) rules_.erase(rule);
+    }
+    co_await Delay(delay);
+    co_return error;
+  }
+
+  const std::unique_ptr<NodeEdge> image_;
+  internal::Mutex mutex_;  // a leaf
+  std::vector<FaultRule> rules_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<FaultNode>> MakeFaultNode(JobCore& core, FaultOptions options) {
+  const std::string& name = options.node.name;
+  if (options.image == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("Node '", name, "' was given no node to stand upon"));
+  }
+  absl::StatusOr<std::unique_ptr<NodeEdge>> image =
+      NodeEdge::Attach(options.image, {.user = absl::StrCat("node '", name, "'"), .writes = !options.node.read_only});
+  if (!image.ok()) return image.status();
+  return std::make_shared<FaultNodeImpl>(core, std::move(options), *std::move(image));
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI::block

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "job-driver/block/graph.h"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "aio/check.h"
+#include "block/graph_ops.h"
+#include "job-common/aio_wait.h"
+#include "job-common/job_core.h"
+#include "job-monitor/job_monitor.h"
+
+namespace jobcore::inline JOBCORE_ABI::block {
+
+// --- NodeSet ---
+
+absl::Status NodeSet::Add(std::shared_ptr<Node> node) {
+  const std::lock_guard lock(mutex_);
+  const std::string& name = node->name();
+  if (nodes_.contains(name)) return absl::AlreadyExistsError(absl::StrCat("There is a node '", name, "' already"));
+  nodes_.emplace(name, std::move(node));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<Node>> NodeSet::Find(std::string_view name) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = nodes_.find(name);
+  if (found == nodes_.end()) return absl::NotFoundError(absl::StrCat("There is no node '", std::string(name), "'"));
+  return found->second;
+}
+
+absl::Status NodeSet::Remove(std::string_view name) {
+  std::shared_ptr<Node> node;  // destroyed after the mutex
+  const std::lock_guard lock(mutex_);
+  const auto found = nodes_.find(name);
+  if (found == nodes_.end()) return absl::NotFoundError(absl::StrCat("There is no node '", std::string(name), "'"));
+  if (const std::vector<std::string> users = UsersOf(*found->second); !users.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("Node '", std::string(name), "' is in use by ", absl::StrJoin(users, ", ")));
+  }
+  node = std::move(found->second);
+  nodes_.erase(found);
+  return absl::OkStatus();
+}
+
+std::vector<std::shared_ptr<Node>> NodeSet::All() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<Node>> all;
+  for (const auto& [name, node] : nodes_) all.push_back(node);
+  return all;
+}
+
+// --- Users ---
+
+std::vector<std::string> GraphOps::UsersOf(const Node& node) {
+  const std::lock_guard lock(node.mutex_);
+  std::vector<std::string> users;
+  for (const NodeEdge* edge : node.edges_) users.push_back(edge->user());
+  return users;
+}
+
+namespace {
+
+// Of two nodes, in the order of their addresses.
+class BothLocked {
+ public:
+  BothLocked(internal::Mutex& a, internal::Mutex& b) : first_(&a < &b ? a : b), second_(&a < &b ? b : a) {}
+
+ private:
+  const std::lock_guard<internal::Mutex> first_;
+  const std::lock_guard<internal::Mutex> second_;
+};
+
+}  // namespace
+
+absl::Status GraphOps::CheckSwitch(const Node& from, const Node& to) {
+  if (from.size() != to.size()) {
+    return absl::FailedPreconditionError(absl::StrCat("Node '", to.name(), "' of ", to.size(),
+                                                      " bytes cannot take the place of '", from.name(), "' of ",
+                                                      from.size()));
+  }
+  const BothLocked lock(from.mutex_, to.mutex_);
+  for (const NodeEdge* edge : from.edges_) {
+    if (edge->options_.stays) continue;
+    if (edge->options_.writes && to.read_only()) {
+      return absl::FailedPreconditionError(absl::StrCat("Node '", to.name(),
+                                                        "' is read-only: it cannot take the place of '", from.name(),
+                                                        "', to which ", edge->user(), " writes"));
+    }
+    for (const NodeEdge* other : to.edges_) {
+      if (other->options_.stays) continue;
+      const bool fits = (!edge->options_.writes || other->options_.lets_write) &&
+                        (!other->options_.writes || edge->options_.lets_write);
+      if (!fits) {
+        return absl::FailedPreconditionError(absl::StrCat("Node '", to.name(), "' is in use by ", other->user(),
+                                                          ", which does not get along with ", edge->user()));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+void GraphOps::SwitchUsers(Node& from, const std::shared_ptr<Node>& to) {
+  {
+    JobLock lock(from.core());
+    if (!from.resource_.draining() || !to->resource_.draining() || from.resource_.in_flight() != 0) {
+      internal::Die(absl::StrCat("users of node '", from.name(), "' switched over while it is not drained"));
+    }
+  }
+  const BothLocked lock(from.mutex_, to->mutex_);
+  std::erase_if(from.edges_, [&](NodeEdge* edge) {
+    if (edge->options_.stays || edge == to->below()) return false;  // `to` may stand upon `from`
+    to->edges_.push_back(edge);
+    const std::lock_guard edge_lock(edge->mutex_);
+    edge->node_ = to;  // the last reference to `from` is the caller's, or the set's
+    return true;
+  });
+}
+
+std::vector<std::shared_ptr<Node>> GraphOps::Tower(const std::shared_ptr<Node>& top) {
+  std::vector<std::shared_ptr<Node>> tower = {top};
+  while (const NodeEdge* below = tower.back()->below()) tower.push_back(below->node());
+  return tower;
+}
+
+void GraphOps::SetContext(Node& node, const std::shared_ptr<AioContext>& context) {
+  const std::lock_guard lock(node.mutex_);
+  node.context_ = context;
+}
+
+std::vector<std::string> UsersOf(const Node& node) { return GraphOps::UsersOf(node); }
+absl::Status CheckSwitch(const Node& from, const Node& to) { return GraphOps::CheckSwitch(from, to); }
+void SwitchUsers(Node& from, const std::shared_ptr<Node>& to) { GraphOps::SwitchUsers(from, to); }
+
+// --- Moving ---
+
+namespace {
+
+// The answers of the jobs that have been asked to move. Shared with their replies.
+struct Moves {
+  std::atomic<int> open{0};
+};
+
+}  // namespace
+
+Co<absl::Status> MoveNode(std::shared_ptr<Node> node, std::shared_ptr<AioContext> context, TimePoint deadline) {
+  JobCore& core = node->core();
+  const std::vector<std::shared_ptr<Node>> tower = GraphOps::Tower(node);
+  std::vector<Resource*> resources;
+  for (const std::shared_ptr<Node>& n : tower) resources.push_back(&n->resource());
+  const std::string name = absl::StrCat("move of node '", node->name(), "'");
+  absl::StatusOr<DrainedSection> section =
+      co_await DrainedSection::Open(resources, {.name = name, .deadline = deadline});
+  if (!section.ok()) co_return section.status();
+  if (context->closed()) {
+    co_return absl::FailedPreconditionError(
+        absl::StrCat("Node '", node->name(), "' cannot move to '", context->name(), "', which has been stopped"));
+  }
+
+  // The jobs are parked, or have ended their Run: those have nothing more to do there.
+  const auto moves = std::make_shared<Moves>();
+  {
+    JobLock lock(core);
+    std::vector<JobRef> jobs;
+    for (Resource* resource : resources) {
+      for (JobRef& job : resource->jobs()) {
+        if (std::none_of(jobs.begin(), jobs.end(), [&](const JobRef& j) { return j.get() == job.get(); })) {
+          jobs.push_back(std::move(job));
+        }
+      }
+    }
+    for (const JobRef& job : jobs) {
+      VerbReply reply(core.main_context(), [moves, &core](const absl::Status&) {
+        moves->open.fetch_sub(1, std::memory_order_release);
+        core.main_context().wait_domain().Kick();
+      });
+      if (monitor::Move(*job, *context, std::move(reply)).ok()) moves->open.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+  const auto moving = [moves] { return moves->open.load(std::memory_order_acquire) != 0; };
+  if (absl::Status s = co_await AioWaitWhile(core, moving, {.name = name}); !s.ok()) co_return s;
+  for (const std::shared_ptr<Node>& n : tower) GraphOps::SetContext(*n, context);
+  co_return absl::OkStatus();
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI::block

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// GraphOps: what is done to nodes and edges from outside of either.
+
+#ifndef JOBCORE_BLOCK_GRAPH_OPS_H_
+#define JOBCORE_BLOCK_GRAPH_OPS_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "job-common/fwd.h"
+#include "job-driver/block/node.h"
+#include "job-driver/block/node_edge.h"
+
+namespace jobcore::inline JOBCORE_ABI::block {
+
+// Order of their mutexes: nodes (by address), then edges.
+class GraphOps {
+ public:
+  // Whether such a use gets along with the others of `node`, whose mutex is held.
+  static absl::Status CheckFits(const Node& node, const EdgeOptions& wanted);
+  static absl::Status CheckMayResize(const Node& node, const NodeEdge& edge);
+
+  static std::vector<std::string> UsersOf(const Node& node);
+  static absl::Status CheckSwitch(const Node& from, const Node& to);
+  static void SwitchUsers(Node& from, const std::shared_ptr<Node>& to);
+  // The node, and those that it stands upon.
+  static std::vector<std::shared_ptr<Node>> Tower(const std::shared_ptr<Node>& top);
+  static void SetContext(Node& node, const std::shared_ptr<AioContext>& context);
+};
+
+}  // namespace jobcore::inline JOBCORE_ABI::block
+
+#endif  // JOBCORE_BLOCK_GRAPH_OPS_H_

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "job-driver/block/raw_node.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "job-driver/block/node_edge.h"
+
+namespace jobcore::inline JOBCORE_ABI::block {
+namespace {
+
+class RawNode final : public Node {
+ public:
+  RawNode(JobCore& core, RawOptions options, uint64_t size, std::unique_ptr<NodeEdge> file)
+      : Node(core, std::move(options.node), size),
+        offset_(options.offset),
+        has_own_size_(options.size.has_value()),
+        file_(std::move(file)) {}
+
+  const char* driver() const override { return "raw"; }
+
+ protected:
+  Co<int> DoRead(const Admission& in, uint64_t offset, std::span<std::byte> buffer) override {
+    const NodeEdge::Entry file = co_await file_->Enter(in);
+    co_return co_await file.node->Read(file.in, offset_ + offset, buffer);
+  }
+  Co<int> DoWrite(const Admission& in, NodeWrite write) override {
+    write.offset += offset_;
+    const NodeEdge::Entry file = co_await file_->Enter(in);
+    co_return co_await file.node->Change(file.in, write);
+  }
+  Co<int> DoFlush(const Admission& in) override {
+    const NodeEdge::Entry file = co_await file_->Enter(in);
+    co_return co_await file.node->Flush(file.in);
+  }
+  Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission& in, uint64_t offset, uint64_t length) override {
+    const NodeEdge::Entry file = co_await file_->Enter(in);
+    co_return co_await file.node->Status(file.in, offset_ + offset, length);
+  }
+  Co<absl::Status> DoResize(const Admission& in, uint64_t size) override {
+    if (has_own_size_ && size != this->size()) {
+      co_return absl::InvalidArgumentError(
+          absl::StrCat("Node '", name(), "' has a size of its own, ", this->size(), " bytes, and keeps it"));
+    }
+    co_return co_await file_->Resize(in, offset_ + size);
+  }
+  const NodeEdge* below() const override { return file_.get(); }
+
+ private:
+  const uint64_t offset_;
+  const bool has_own_size_;
+  const std::unique_ptr<NodeEdge> file_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<Node>> MakeRawNode(JobCore& core, RawOptions options) {
+  const std::string& name = options.node.name;
+  if (options.file == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("Node '", name, "' was given no node to stand upon"));
+  }
+  const uint64_t room = options.file->size();
+  if (options.offset > room) {
+    return absl::InvalidArgumentError(absl::StrCat("Node '", name, "' begins at ", options.offset, ", but node '",
+                                                   options.file->name(), "' has ", room, " bytes"));
+  }
+  const uint64_t size = options.size.value_or(room - options.offset);
+  if (size > room - options.offset) {
+    return absl::InvalidArgumentError(absl::StrCat("Node '", name, "' of ", size, " bytes at ", options.offset,
+                                                   " goes beyond the ", room, " bytes of node '", options.file->name(),
+                                                   "'"));
+  }
+  absl::StatusOr<std::unique_ptr<NodeEdge>> file =
+      NodeEdge::Attach(options.file, {.user = absl::StrCat("node '", name, "'"), .writes = !options.node.read_only});
+  if (!file.ok()) return file.status();
+  return std::make_shared<RawNode>(core, std::move(options), size, *std::move(file));
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI::block
