@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A backup job: copies a node to another one as it is at one moment, while clients go on writing to it.
+//
+//   const JobSpec spec = {.id = "backup0"};
+//   const block::BackupOptions options = {.source = disk, .target = copy};
+//   absl::StatusOr<JobRef> job = co_await block::CreateBackup(core, spec, options);   // the moment
+//   StartJob(**job);
+//
+// From that moment on, a client's write first has what it is about to overwrite copied to the target, unless the job
+// has been there already. Several nodes at the same moment: open one section over all of them, and create their jobs,
+// in one group or not, before it ends.
+
+#ifndef JOBCORE_JOB_DRIVER_BLOCK_NODE_BACKUP_H_
+#define JOBCORE_JOB_DRIVER_BLOCK_NODE_BACKUP_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "job-common/clock.h"
+#include "job-common/coroutine.h"
+#include "job-common/error_policy.h"
+#include "job-common/fwd.h"
+#include "job-common/job.h"
+#include "job-driver/block/node.h"
+#include "job-driver/job_driver.h"
+#include "job-driver/resource.h"
+
+namespace jobcore::inline JOBCORE_ABI::block {
+
+struct BackupOptions {
+  enum class Sync : unsigned char {
+    kFull,  // all of the source
+    kNone,  // only what clients are about to overwrite, until the job is cancelled
+  };
+  // What becomes of a client's write if what it overwrites cannot be copied.
+  enum class OnCopyError : unsigned char {
+    kBreakWrite,   // it fails; the backup stays whole
+    kBreakBackup,  // it goes on; the job fails
+  };
+
+  std::shared_ptr<Node> source = nullptr;
+  std::shared_ptr<Node> target = nullptr;  // as large as the source
+  Sync sync = Sync::kFull;
+  uint64_t granularity = uint64_t{64} << 10;  // bytes; a power of two from 512 to 64 MiB: what is copied at least
+  int in_flight = 16;                         // pieces that the job copies at a time; 1 to 256
+  OnError on_source_error = OnError::kReport;
+  OnError on_target_error = OnError::kReport;
+  OnCopyError on_copy_error = OnCopyError::kBreakWrite;
+};
+
+// `section` covers the source: what is in it while that lasts is what is backed up. Otherwise one is opened for that.
+// `spec` needs no resources and no context; these are set: it lives where the source does.
+//   InvalidArgument      no source or target, both the same, not of one size, bad numbers; the source is not drained
+//   FailedPrecondition   another user is in the way
+//   and as CreateJob, and DrainedSection::Open
+//
+// The job: progress counts bytes. A paused one has no request in flight, but for what clients are about to overwrite.
+// When Run ends the copy is complete, and on stable storage. It cannot be cancelled softly.
+absl::StatusOr<JobRef> CreateBackup(JobCore& core, JobSpec spec, BackupOptions options, const DrainedSection& section)
+    JOBCORE_EXCLUDES(job_mutex);
+[[nodiscard]] Co<absl::StatusOr<JobRef>> CreateBackup(JobCore& core, JobSpec spec, BackupOptions options,
+                                                      TimePoint deadline = kNoDeadline) JOBCORE_EXCLUDES(job_mutex);
+
+}  // namespace jobcore::inline JOBCORE_ABI::block
+
+#endif  // JOBCORE_JOB_DRIVER_BLOCK_NODE_BACKUP_H_

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The algorithm, in short. A map says what the target lacks. Clients' writes pass a filter, which adds what they have
+// changed to it, after they have changed it and before they are told. The job takes missing pieces, one after the
+// other, out of the map, and then copies them: so what changes while it copies is missing again. In write-blocking mode
+// the filter writes to both sides; it and the job take turns at each piece.
+
+#include "job-driver/block/mirror.h"
+
+#include <algorithm>
+#include <exception>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "block/node_copier.h"
+#include "block/piece_map.h"
+#include "job-common/job_core.h"
+#include "job-common/task_scope.h"
+#include "job-driver/block/graph.h"
+#include "job-driver/block/write_filter.h"
+#include "job-driver/job_context.h"
+
+namespace jobcore::inline JOBCORE_ABI::block {
+namespace {
+
+using Piece = PieceMap::Piece;
+
+// What clients' writes pass, in their contexts.
+class Tracker final : public WriteFilter {
+ public:
+  explicit Tracker(const MirrorOptions& options)
+      : map(options.source->size(), options.granularity),
+        target_(options.target),
+        write_blocking_(options.copy_mode == MirrorOptions::CopyMode::kWriteBlocking) {
+    if (options.sync == MirrorOptions::Sync::kFull) map.Add(0, options.source->size());
+  }
+
+  Co<int> Write(const Admission& in, NodeWrite write, Below& below) override {
+    if (write_blocking_) co_return co_await WriteBoth(in, write, below);
+    const int error = co_await below.Write(in, write);
+    map.AddAndWake(write.offset, write.length);  // whatever has come of it
+    co_return error;
+  }
+
+  PieceMap map;  // of what the target lacks
+
+ private:
+  Co<int> WriteBoth(const Admission& in, NodeWrite write, Below& below) {
+    RangeLock::Hold turn = co_await map.Acquire(write.offset, write.length);
+    if (map.closed()) {  // the target is somebody else's by now
+      turn.End();
+      co_return co_await below.Write(in, write);
+    }
+    const int error = co_await below.Write(in, write);
+    // If the target fails the job will come to it, too, and do what its policy says. The client does not care.
+    const bool in_target = error == 0 && co_await WriteTarget(in, write) == 0;
+    if (in_target) {
+      map.Remove(write.offset, write.length);
+    } else {
+      map.Add(write.offset, write.length);
+    }
+    turn.End();
+    map.Wake();  // it may have found nothing that it could take
+    co_return error;
+  }
+  Co<int> WriteTarget(const Admission& in, NodeWrite write) {
+    const Admission to = co_await target_->resource().Admit(in);
+    co_return co_await target_->Change(to, write);
+  }
+
+  const std::shared_ptr<Node> target_;
+  const bool write_blocking_;
+};
+
+class Mirror final : public JobDriver {
+ public:
+  Mirror(uint64_t buffer_bytes, NodeCopier copier, std::shared_ptr<Tracker> tracker)
+      : buffer_bytes_(buffer_bytes), copier_(std::move(copier)), tracker_(std::move(tracker)), map_(tracker_->map) {}
+  ~Mirror() override { StopTracking(); }
+
+  std::string_view type() const override { return "mirror"; }
+
+  Co<absl::Status> Run(JobContext& job) override JOBCORE_EXCLUDES(job_mutex);
+  Co<void> Pause(JobContext&) override { co_await copies_.AtMost(0); }
+  Co<absl::Status> Complete(JobContext& job) override;
+
+  Co<absl::Status> Prepare() override;
+  Co<absl::Status> Commit() override;
+  Co<void> Clean() override;
+
+ private:
+  Co<absl::Status> CopyUntilToldToEnd(JobContext& job) JOBCORE_EXCLUDES(job_mutex);
+  std::optional<Piece> TakeNext();
+  void Spawn(JobContext& job, Piece piece, bool ask);
+  Co<void> CopyPiece(JobContext& job, Piece piece, bool ask);
+  bool IsInSync() const;
+  bool IsToldToEnd(const JobContext& job) const { return ready_ && (complete_ || job.cancel_requested()); }
+  uint64_t Remaining() const { return map_.missing_bytes() + copying_bytes_; }
+  void StopTracking() {
+    copier_.source().RemoveFilter(*tracker_);
+    map_.Close();
+  }
+
+  const uint64_t buffer_bytes_;
+  NodeCopier copier_;
+  const std::shared_ptr<Tracker> tracker_;
+  PieceMap& map_;
+
+  // Of whoever runs: the job's context during Run, the main one after it.
+  JobContext* job_ = nullptr;
+  TaskScope copies_;
+  uint64_t copying_bytes_ = 0;  // in flight
+  uint64_t cursor_ = 0;         // where to look for the next piece
+  int passes_ = 0;              // how often that has come to the end
+  bool ready_ = false;
+  bool complete_ = false;  // somebody has asked for it: users are switched at the commit
+};
+
+// --- While clients write ---
+
+Co<absl::Status> Mirror::Run(JobContext& job) {
+  job_ = &job;
+  absl::Status status;
+  std::exception_ptr thrown;
+  try {
+    status = co_await CopyUntilToldToEnd(job);
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  // However that ended: nothing is in flight any more when Run returns.
+  co_await copies_.AtMost(0);
+  copier_.FreeBuffers();  // a job may wait long for its group
+  if (thrown) std::rethrow_exception(thrown);
+  co_return copier_.status().ok() ? status : copier_.status();
+}
+
+Co<absl::Status> Mirror::CopyUntilToldToEnd(JobContext& job) {
+  for (;;) {
+    co_await copies_.AtMost(copier_.in_flight() - 1);
+    // Holding nothing: whoever pauses the job may wait for a client that writes to both sides.
+    const std::optional<PieceMap::Range> next = map_.FirstIn(cursor_, UINT64_MAX);
+    const uint64_t length = next.has_value() ? std::min(next->length, copier_.piece_bytes()) : 0;
+    if (absl::Status s = co_await job.Throttle(length); !s.ok()) co_return s;
+    if (!copier_.status().ok()) co_return copier_.status();
+    job.progress().SetRemaining(Remaining());
+    if (!ready_ && IsInSync()) {
+      ready_ = true;
+      job.Ready({.complete = true, .soft_cancel = true});
+    }
+    // What is missing now is no more than can be copied while clients have to wait.
+    if (IsToldToEnd(job) && Remaining() <= buffer_bytes_) co_return absl::OkStatus();
+
+    if (std::optional<Piece> piece = TakeNext()) {
+      Spawn(job, *std::move(piece), /*ask=*/true);
+    } else if (copies_.size() > 0) {
+      co_await copies_.AtMost(copies_.size() - 1);
+    } else if (absl::Status s = co_await job.Yield(); !s.ok()) {  // until a client writes, or has written
+      co_return s;
+    }
+  }
+}
+
+std::optional<Piece> Mirror::TakeNext() {
+  if (copying_bytes_ >= buffer_bytes_ && copying_bytes_ != 0) return std::nullopt;
+  std::optional<Piece> piece = map_.Take(cursor_, copier_.piece_bytes(), /*still_missing=*/false);
+  if (!piece.has_value() && cursor_ != 0) {
+    ++passes_;
+    cursor_ = 0;
+    piece = map_.Take(cursor_, copier_.piece_bytes(), /*still_missing=*/false);
+  }
+  if (piece.has_value()) cursor_ = piece->offset + piece->length;
+  return piece;
+}
+
+// Nothing is missing; or, while clients go on writing, no more than what they have written during the last pass, and
+// that is little.
+bool Mirror::IsInSync() const {
+  const uint64_t remaining = Remaining();
+  return remaining == 0 || (passes_ >= 2 && remaining <= buffer_bytes_);
+}
+
+void Mirror::Spawn(JobContext& job, Piece piece, bool ask) {
+  copying_bytes_ += piece.length;
+  copies_.Spawn(CopyPiece(job, std::move(piece), ask));
+}
+
+Co<void> Mirror::CopyPiece(JobContext& job, Piece piece, bool ask) {
+  const bool copied = co_await copier_.Copy(job, piece.offset, piece.length, ask);
+  copying_bytes_ -= piece.length;
+  if (copied) {
+    job.progress().Advance(piece.length);
+  } else {
+    map_.AddAndWake(piece.offset, piece.length);
+  }
+  piece.hold.End();
+}
+
+Co<absl::Status> Mirror::Complete(JobContext& job) {
+  if (absl::Status s = CheckSwitch(copier_.source(), *copier_.target()); !s.ok()) co_return s;
+  complete_ = true;
+  Enter(job.job());
+  co_return absl::OkStatus();
+}
+
+// --- Its end: source and target are drained, by the core ---
+
+Co<absl::Status> Mirror::Prepare() {
+  while (copier_.status().ok()) {
+    std::optional<Piece> piece = map_.Take(0, copier_.piece_bytes(), /*still_missing=*/false);
+    if (!piece.has_value()) break;
+    Spawn(*job_, *std::move(piece), /*ask=*/false);
+    job_->progress().SetRemaining(Remaining());
+    co_await copies_.AtMost(copier_.in_flight() - 1);
+  }
+  co_await copies_.AtMost(0);
+  copier_.FreeBuffers();
+  if (!copier_.status().ok()) co_return copier_.status();
+  if (absl::Status s = co_await copier_.FlushTarget(*job_); !s.ok()) co_return s;
+  co_return complete_ ? CheckSwitch(copier_.source(), *copier_.target()) : absl::OkStatus();
+}
+
+Co<absl::Status> Mirror::Commit() {
+  if (complete_) SwitchUsers(copier_.source(), copier_.target());
+  co_return absl::OkStatus();
+}
+
+Co<void> Mirror::Clean() {
+  StopTracking();
+  // When this is to be had nobody writes to the target on our behalf any more.
+  const RangeLock::Hold all = co_await map_.AcquireAll();
+  copier_.Detach();
+}
+
+}  // namespace
+
+absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, MirrorOptions options, const DrainedSection& section) {
+  absl::StatusOr<NodeCopier> copier = NodeCopier::Make("mirror",
+                                                       {.source = options.source,
+                                                        .target = options.target,
+                                                        .granularity = options.granularity,
+                                                        .in_flight = options.in_flight,
+                                                        .on_source_error = options.on_source_error,
+                                                        .on_target_error = options.on_target_error,
+                                                        .unmap = options.unmap},
+                                                       section, spec);
+  if (!copier.ok()) return copier.status();
+  spec.still_at_end = spec.resources;
+  const std::shared_ptr<AioContext> context = options.source->context();
+  spec.context = context.get();
+  const auto tracker = std::make_shared<Tracker>(options);
+  absl::StatusOr<JobRef> job =
+      CreateJob(core, spec, std::make_unique<Mirror>(options.buffer_bytes, *std::move(copier), tracker));
+  if (!job.ok()) return job;
+  tracker->map.SetJob(**job);
+  options.source->AddFilter(section, tracker);
+  return job;
+}
+
+Co<absl::StatusOr<JobRef>> CreateMirror(JobCore& core, JobSpec spec, MirrorOptions options, TimePoint deadline) {
+  if (options.source == nullptr) co_return absl::InvalidArgumentError("mirror: it needs a source and a target");
+  Resource* const source = &options.source->resource();
+  const std::string name = absl::StrCat("start of mirror '", spec.id, "'");
+  const absl::StatusOr<DrainedSection> section =
+      co_await DrainedSection::Open({&source, 1}, {.name = name, .deadline = deadline});
+  if (!section.ok()) co_return section.status();
+  co_return CreateMirror(core, std::move(spec), std::move(options), *section);
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI::block

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The algorithm, in short. A map says which pieces of the source, as it was at the moment of the backup, the target
+// lacks. The job copies them one after the other; a client's write passes a filter, which first copies those that it is
+// about to overwrite. Job and clients take turns at each piece.
+
+#include "job-driver/block/node_backup.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "block/file_error.h"
+#include "block/node_copier.h"
+#include "block/piece_map.h"
+#include "job-common/job_core.h"
+#include "job-common/task_scope.h"
+#include "job-driver/block/write_filter.h"
+#include "job-driver/job_context.h"
+
+namespace jobcore::inline JOBCORE_ABI::block {
+namespace {
+
+using Piece = PieceMap::Piece;
+
+// What clients' writes pass, in their contexts.
+class CopyBeforeWrite final : public WriteFilter {
+ public:
+  explicit CopyBeforeWrite(const BackupOptions& options)
+      : map(options.source->size(), options.granularity),
+        source_(*options.source),
+        target_(options.target),
+        buffer_bytes_(std::max(options.granularity, NodeCopier::kPieceBytes)),
+        breaks_write_(options.on_copy_error == BackupOptions::OnCopyError::kBreakWrite) {
+    map.Add(0, options.source->size());
+  }
+
+  Co<int> Write(const Admission& in, NodeWrite write, Below& below) override {
+    const int error = co_await CopyOld(in, map.RoundDown(write.offset), map.RoundUp(write.end()));
+    if (error != 0 && breaks_write_) co_return error;
+    if (error != 0) {
+      int none = 0;
+      error_.compare_exchange_strong(none, error, std::memory_order_relaxed);
+    }
+    co_return co_await below.Write(in, write);
+  }
+
+  // Why the target is not what the source was, an errno; 0: it is.
+  int error() const { return error_.load(std::memory_order_relaxed); }
+
+  PieceMap map;  // of what the target lacks
+
+ private:
+  bool IsOver() const { return error() != 0 || map.closed(); }
+
+  Co<int> CopyOld(const Admission& in, uint64_t begin, uint64_t end) {
+    std::optional<Buffer> buffer;
+    std::optional<PieceMap::Range> range;
+    bool had_turn = false;
+    while (!IsOver() && (range = map.FirstIn(begin, end)).has_value()) {
+      const uint64_t length = std::min(range->length, buffer_bytes_);
+      const RangeLock::Hold turn = co_await map.Acquire(range->offset, length);
+      had_turn = true;
+      // The job, or somebody else, may have been here before us.
+      const std::optional<PieceMap::Range> left = map.FirstIn(range->offset, range->offset + length);
+      if (!IsOver() && left.has_value()) {
+        if (!buffer.has_value()) buffer.emplace(buffer_bytes_);
+        const Admission to = co_await target_->resource().Admit(in);
+        const CopyResult result =
+            co_await CopyPart({source_, in}, {*target_, to}, left->offset, left->length, *buffer, /*unmap=*/true);
+        if (!result.ok()) co_return result.read_error != 0 ? result.read_error : result.write_error;
+        map.Remove(left->offset, left->length);
+      }
+    }
+    if (had_turn) map.Wake();  // it has less to do now, or there was nothing that it could take
+    co_return 0;
+  }
+
+  Node& source_;  // whose filter this is
+  const std::shared_ptr<Node> target_;
+  const uint64_t buffer_bytes_;
+  const bool breaks_write_;
+  std::atomic<int> error_{0};
+};
+
+class Backup final : public JobDriver {
+ public:
+  Backup(BackupOptions::Sync sync, NodeCopier copier, std::shared_ptr<CopyBeforeWrite> filter)
+      : sync_(sync), copier_(std::move(copier)), filter_(std::move(filter)), map_(filter_->map) {}
+  ~Backup() override { StopFiltering(); }
+
+  std::string_view type() const override { return "backup"; }
+
+  Co<absl::Status> Run(JobContext& job) override JOBCORE_EXCLUDES(job_mutex);
+  Co<void> Pause(JobContext&) override { co_await copies_.AtMost(0); }
+  Co<void> Clean() override;
+
+ private:
+  Co<absl::Status> CopyAll(JobContext& job) JOBCORE_EXCLUDES(job_mutex);
+  std::optional<Piece> TakeNext();
+  Co<void> CopyPiece(JobContext& job, Piece piece);
+  void ShowProgress(JobContext& job);
+  void StopFiltering() {
+    copier_.source().RemoveFilter(*filter_);
+    map_.Close();
+  }
+
+  const BackupOptions::Sync sync_;
+  NodeCopier copier_;
+  const std::shared_ptr<CopyBeforeWrite> filter_;
+  PieceMap& map_;
+
+  // Only touched in the job's context, while Run goes on.
+  TaskScope copies_;
+  uint64_t cursor_ = 0;   // where to look for the next piece
+  uint64_t missing_ = 0;  // as it was shown last
+};
+
+Co<absl::Status> Backup::Run(JobContext& job) {
+  missing_ = map_.missing_bytes();
+  job.progress().SetRemaining(missing_);
+  absl::Status status;
+  std::exception_ptr thrown;
+  try {
+    status = co_await CopyAll(job);
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  // However that ended: nothing is in flight any more when Run returns.
+  co_await copies_.AtMost(0);
+  copier_.FreeBuffers();  // a job may wait long for its group
+  ShowProgress(job);
+  if (thrown) std::rethrow_exception(thrown);
+  if (!copier_.status().ok()) co_return copier_.status();
+  if (status.ok()) status = co_await copier_.FlushTarget(job);
+  co_return status;
+}
+
+Co<absl::Status> Backup::CopyAll(JobContext& job) {
+  for (;;) {
+    co_await copies_.AtMost(copier_.in_flight() - 1);
+    const std::optional<PieceMap::Range> next = map_.FirstIn(cursor_, UINT64_MAX);
+    const bool copies = sync_ == BackupOptions::Sync::kFull && next.has_value();
+    if (absl::Status s = co_await job.Throttle(copies ? std::min(next->length, copier_.piece_bytes()) : 0); !s.ok()) {
+      co_return s;
+    }
+    ShowProgress(job);
+    if (const int error = filter_->error(); error != 0) {
+      co_return internal::FileError("cannot copy, before it was overwritten, a part of node", copier_.source().name(),
+                                    error);
+    }
+    if (!copier_.status().ok()) co_return copier_.status();
+    if (missing_ == 0 && copies_.size() == 0) co_return absl::OkStatus();
+
+    if (std::optional<Piece> piece = TakeNext()) {
+      copies_.Spawn(CopyPiece(job, *std::move(piece)));
+    } else if (copies_.size() > 0) {
+      co_await copies_.AtMost(copies_.size() - 1);
+    } else if (absl::Status s = co_await job.Yield(); !s.ok()) {  // until a client has copied
+      co_return s;
+    }
+  }
+}
+
+std::optional<Piece> Backup::TakeNext() {
+  if (sync_ == BackupOptions::Sync::kNone) return std::nullopt;
+  std::optional<Piece> piece = map_.Take(cursor_, copier_.piece_bytes(), /*still_missing=*/true);
+  if (!piece.has_value() && cursor_ != 0) piece = map_.Take(0, copier_.piece_bytes(), /*still_missing=*/true);
+  if (piece.has_value()) cursor_ = piece->offset + piece->length;
+  return piece;
+}
+
+Co<void> Backup::CopyPiece(JobContext& job, Piece piece) {
+  if (co_await copier_.Copy(job, piece.offset, piece.length, /*ask=*/true)) map_.Remove(piece.offset, piece.length);
+  piece.hold.End();
+}
+
+// What clients have copied counts, too.
+void Backup::ShowProgress(JobContext& job) {
+  const uint64_t missing = map_.missing_bytes();
+  job.progress().Advance(missing_ - missing);
+  missing_ = missing;
+}
+
+Co<void> Backup::Clean() {
+  StopFiltering();
+  // When this is to be had nobody writes to the target on our behalf any more.
+  const RangeLock::Hold all = co_await map_.AcquireAll();
+  copier_.Detach();
+}
+
+}  // namespace
+
+absl::StatusOr<JobRef> CreateBackup(JobCore& core, JobSpec spec, BackupOptions options, const DrainedSection& section) {
+  absl::StatusOr<NodeCopier> copier = NodeCopier::Make("backup",
+                                                       {.source = options.source,
+                                                        .target = options.target,
+                                                        .granularity = options.granularity,
+                                                        .in_flight = options.in_flight,
+                                                        .on_source_error = options.on_source_error,
+                                                        .on_target_error = options.on_target_error,
+                                                        .unmap = true},
+                                                       section, spec);
+  if (!copier.ok()) return copier.status();
+  const std::shared_ptr<AioContext> context = options.source->context();
+  spec.context = context.get();
+  const auto filter = std::make_shared<CopyBeforeWrite>(options);
+  absl::StatusOr<JobRef> job =
+      CreateJob(core, spec, std::make_unique<Backup>(options.sync, *std::move(copier), filter));
+  if (!job.ok()) return job;
+  filter->map.SetJob(**job);
+  options.source->AddFilter(section, filter);
+  return job;
+}
+
+Co<absl::StatusOr<JobRef>> CreateBackup(JobCore& core, JobSpec spec, BackupOptions options, TimePoint deadline) {
+  if (options.source == nullptr) co_return absl::InvalidArgumentError("backup: it needs a source and a target");
+  Resource* const source = &options.source->resource();
+  const std::string name = absl::StrCat("start of backup '", spec.id, "'");
+  const absl::StatusOr<DrainedSection> section =
+      co_await DrainedSection::Open({&source, 1}, {.name = name, .deadline = deadline});
+  if (!section.ok()) co_return section.status();
+  co_return CreateBackup(core, std::move(spec), std::move(options), *section);
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI::block

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// NodeCopier: a job's hands: its use of the nodes that it copies from and to, the copying of one part, and what is to
+// be done when that fails.
+
+#ifndef JOBCORE_BLOCK_NODE_COPIER_H_
+#define JOBCORE_BLOCK_NODE_COPIER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "job-common/coroutine.h"
+#include "job-common/error_policy.h"
+#include "job-common/fwd.h"
+#include "job-driver/block/node.h"
+#include "job-driver/block/node_edge.h"
+#include "job-driver/job_context.h"
+#include "job-driver/job_driver.h"
+#include "job-driver/resource.h"
+
+namespace jobcore::inline JOBCORE_ABI::block {
+
+// Memory for requests of any kind of node.
+class Buffer {
+ public:
+  explicit Buffer(size_t bytes) : data_(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kAlignment}))) {}
+  std::span<std::byte> first(size_t bytes) { return {data_.get(), bytes}; }
+
+ private:
+  static constexpr size_t kAlignment = 4096;  // for direct I/O
+  struct Free {
+    void operator()(std::byte* data) const { ::operator delete(data, std::align_val_t{kAlignment}); }
+  };
+  std::unique_ptr<std::byte, Free> data_;
+};
+
+// A side of a copy: a node, and a request that is in flight there as long as the copy lasts.
+struct CopySide {
+  Node& node;
+  const Admission& in;
+};
+
+// 0, or the errno of the side that failed.
+struct CopyResult {
+  int read_error = 0;
+  int write_error = 0;
+  bool ok() const { return read_error == 0 && write_error == 0; }
+};
+
+// Any home thread. `buffer` is as large as the part, or larger. What reads as zeros is written as zeros (`unmap`: as a
+// hole).
+Co<CopyResult> CopyPart(CopySide from, CopySide to, uint64_t offset, uint64_t length, Buffer& buffer, bool unmap);
+
+class NodeCopier {
+ public:
+  struct Options {
+    std::shared_ptr<Node> source;
+    std::shared_ptr<Node> target;
+    uint64_t granularity;  // bytes
+    int in_flight;
+    OnError on_source_error;
+    OnError on_target_error;
+    bool unmap;
+  };
+
+  static constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
+
+  // For the job that `spec` is to make, which is told to live where the source does, and to use both nodes. `what`, as
+  // "mirror", begins the texts of errors. InvalidArgument, FailedPrecondition, PermissionDenied.
+  static absl::StatusOr<NodeCopier> Make(const char* what, Options options, const DrainedSection& section,
+                                         JobSpec& spec);
+
+  Node& source() const { return *options_.source; }
+  const std::shared_ptr<Node>& target() const { return options_.target; }
+  size_t in_flight() const { return static_cast<size_t>(options_.in_flight); }
+  // What is copied at once, at most.
+  uint64_t piece_bytes() const { return piece_bytes_; }
+
+  // --- Only by whoever runs: the job's context during Run, the main one after it ---
+
+  // Copies a part of at most piece_bytes(). False: it is to be tried again, perhaps after the next pause point; or
+  // `status` says why not. `ask`: the policies are asked what to do about an error; else it fails.
+  Co<bool> Copy(JobContext& job, uint64_t offset, uint64_t length, bool ask) JOBCORE_EXCLUDES(job_mutex);
+  Co<absl::Status> FlushTarget(JobContext& job);
+  // The first failure.
+  const absl::Status& status() const { return status_; }
+  void Fail(absl::Status status) {
+    if (status_.ok()) status_ = std::move(status);
+  }
+  void FreeBuffers() { buffers_.clear(); }
+  // The nodes are not used any more.
+  void Detach() {
+    source_edge_.reset();
+    target_edge_.reset();
+  }
+
+ private:
+  NodeCopier(Options options, std::unique_ptr<NodeEdge> source_edge, std::unique_ptr<NodeEdge> target_edge);
+  Buffer TakeBuffer();
+
+  const Options options_;
+  const uint64_t piece_bytes_;
+  std::unique_ptr<NodeEdge> source_edge_;
+  std::unique_ptr<NodeEdge> target_edge_;
+  std::vector<Buffer> buffers_;
+  absl::Status status_;
+};
+
+}  // namespace jobcore::inline JOBCORE_ABI::block
+
+#endif  // JOBCORE_BLOCK_NODE_COPIER_H_
