@@ -139,9 +139,8 @@ Co<absl::Status> Mirror::CopyUntilToldToEnd(JobContext& job) {
   for (;;) {
     co_await copies_.AtMost(copier_.in_flight() - 1);
     // Holding nothing: whoever pauses the job may wait for a client that writes to both sides.
-    const std::optional<PieceMap::Range> next = map_.FirstIn(cursor_, UINT64_MAX);
-    const uint64_t length = next.has_value() ? std::min(next->length, copier_.piece_bytes()) : 0;
-    if (absl::Status s = co_await job.Throttle(length); !s.ok()) co_return s;
+    const uint64_t next = map_.Peek(cursor_, copier_.piece_bytes());
+    if (absl::Status s = co_await job.Throttle(next); !s.ok()) co_return s;
     if (!copier_.status().ok()) co_return copier_.status();
     job.progress().SetRemaining(Remaining());
     if (!ready_ && IsInSync()) {

@@ -142,11 +142,9 @@ Co<absl::Status> Backup::Run(JobContext& job) {
 Co<absl::Status> Backup::CopyAll(JobContext& job) {
   for (;;) {
     co_await copies_.AtMost(copier_.in_flight() - 1);
-    const std::optional<PieceMap::Range> next = map_.FirstIn(cursor_, UINT64_MAX);
-    const bool copies = sync_ == BackupOptions::Sync::kFull && next.has_value();
-    if (absl::Status s = co_await job.Throttle(copies ? std::min(next->length, copier_.piece_bytes()) : 0); !s.ok()) {
-      co_return s;
-    }
+    const bool copies = sync_ == BackupOptions::Sync::kFull;
+    const uint64_t next = copies ? map_.Peek(cursor_, copier_.piece_bytes()) : 0;
+    if (absl::Status s = co_await job.Throttle(next); !s.ok()) co_return s;
     ShowProgress(job);
     if (const int error = filter_->error(); error != 0) {
       co_return internal::FileError("cannot copy, before it was overwritten, a part of node", copier_.source().name(),

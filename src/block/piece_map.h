@@ -6,9 +6,11 @@
 #ifndef JOBCORE_BLOCK_PIECE_MAP_H_
 #define JOBCORE_BLOCK_PIECE_MAP_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <mutex>
 #include <optional>
+#include <utility>
 
 #include "job-common/fwd.h"
 #include "job-common/job.h"
@@ -72,6 +74,12 @@ class PieceMap {
     const std::lock_guard lock(mutex_);
     missing_.ClearWhole(offset, length);
   }
+  // How much Take would give at most.
+  uint64_t Peek(uint64_t from, uint64_t max) const {
+    const std::lock_guard lock(mutex_);
+    const std::optional<Range> next = missing_.Next(from, max);
+    return next.has_value() ? next->length : 0;
+  }
   // The first that is missing and begins in the range, or is cut by its beginning; those that follow it with it.
   std::optional<Range> FirstIn(uint64_t offset, uint64_t end) const {
     const std::lock_guard lock(mutex_);
@@ -86,11 +94,15 @@ class PieceMap {
   std::optional<Piece> Take(uint64_t from, uint64_t max, bool still_missing) {
     const std::lock_guard lock(mutex_);
     while (const std::optional<Range> next = missing_.Next(from, max)) {
-      if (RangeLock::Hold hold = turns_.TryAcquire(next->offset, next->length)) {
-        if (!still_missing) missing_.Clear(next->offset, next->length);
-        return Piece{.offset = next->offset, .length = next->length, .hold = std::move(hold)};
+      // If not the whole run, then its first piece: clients who write all the time must not keep the job from all of
+      // it.
+      for (const uint64_t length : {next->length, std::min(next->length, missing_.granularity())}) {
+        if (RangeLock::Hold hold = turns_.TryAcquire(next->offset, length)) {
+          if (!still_missing) missing_.Clear(next->offset, length);
+          return Piece{.offset = next->offset, .length = length, .hold = std::move(hold)};
+        }
       }
-      from = next->offset + next->length;
+      from = next->offset + missing_.granularity();
     }
     return std::nullopt;
   }
