@@ -29,11 +29,11 @@ struct IoResult {
 // One operation in flight. Owned by the awaiting coroutine's frame; the engine has it from Submit to Complete.
 class IoRequest : private WorkItem {
  public:
-  enum class Op { kRead, kWrite, kDataSync, kFileSync, kCopyRange, kWriteback, kPunchHole, kZeroRange };
+  enum class Op { kRead, kWrite, kDataSync, kFileSync, kCopyRange, kWriteback, kEvict, kPunchHole, kZeroRange };
   // What dumps show a coroutine to be suspended in.
   static constexpr const char* OpName(Op op) {
-    constexpr const char* kNames[] = {"I/O read", "I/O write",     "I/O data sync",  "I/O file sync",
-                                      "I/O copy", "I/O writeback", "I/O punch hole", "I/O zero range"};
+    constexpr const char* kNames[] = {"I/O read",      "I/O write",    "I/O data sync",  "I/O file sync", "I/O copy",
+                                      "I/O writeback", "I/O eviction", "I/O punch hole", "I/O zero range"};
     return kNames[static_cast<int>(op)];
   }
 
@@ -135,6 +135,13 @@ inline IoRequest CopyRange(IoEngine& engine, int from_fd, uint64_t from_offset, 
 // be: only a DataSync does. EINVAL, ENOSYS and others mean that it is not possible here.
 inline IoRequest StartWriteback(IoEngine& engine, int fd, uint64_t offset, size_t bytes) {
   return IoRequest(engine, IoRequest::Op::kWriteback, fd, offset, bytes);
+}
+// sync_file_range and posix_fadvise: waits until the medium has what is dirty in the range, and takes the range out of
+// the page cache, so that its memory serves for what is written next. It does not replace a DataSync, either: of the
+// file's metadata and the medium's own cache it knows nothing. The kernel tells an error of writing once to each open
+// file description: one that came here does not come from a DataSync through the same one any more.
+inline IoRequest Evict(IoEngine& engine, int fd, uint64_t offset, size_t bytes) {
+  return IoRequest(engine, IoRequest::Op::kEvict, fd, offset, bytes);
 }
 // The range reads as zeros afterwards: as a hole, if it is within the file; or with its room kept, and the file
 // extended to its end. EOPNOTSUPP: the file system cannot; then somebody has to write zeros.

@@ -30,18 +30,30 @@ ssize_t Transfer(const IoRequest& request, size_t done) {
   return pwrite(request.fd, request.buffer.data() + done, size, offset);
 }
 
+IoResult SyncRange(const IoRequest& request, unsigned flags) {
+  if (request.size == 0) return {};  // to the kernel, 0 bytes are all up to the end
+  const auto offset = static_cast<off_t>(request.offset);
+  const auto size = static_cast<off_t>(request.size);
+  while (sync_file_range(request.fd, offset, size, flags) != 0) {
+    if (errno != EINTR) return {.error = errno};
+  }
+  return {};
+}
+
+IoResult Evict(const IoRequest& request) {
+  constexpr unsigned kWriteAndWait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  const IoResult written = SyncRange(request, kWriteAndWait);
+  if (written.error != 0 || request.size == 0) return written;
+  return {.error = posix_fadvise(request.fd, static_cast<off_t>(request.offset), static_cast<off_t>(request.size),
+                                 POSIX_FADV_DONTNEED)};
+}
+
 IoResult Perform(const IoRequest& request, internal::RangeCopier& copier) {
   if (request.op == Op::kDataSync) return {.error = fdatasync(request.fd) == 0 ? 0 : errno};
   if (request.op == Op::kFileSync) return {.error = fsync(request.fd) == 0 ? 0 : errno};
   if (request.op == Op::kCopyRange) return copier.Copy(request);
-  if (request.op == Op::kWriteback) {
-    const auto offset = static_cast<off_t>(request.offset);
-    const auto size = static_cast<off_t>(request.size);
-    while (sync_file_range(request.fd, offset, size, SYNC_FILE_RANGE_WRITE) != 0) {
-      if (errno != EINTR) return {.error = errno};
-    }
-    return {};
-  }
+  if (request.op == Op::kWriteback) return SyncRange(request, SYNC_FILE_RANGE_WRITE);
+  if (request.op == Op::kEvict) return Evict(request);
   if (request.op == Op::kPunchHole || request.op == Op::kZeroRange) {
     const int how = request.op == Op::kPunchHole ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE;
     while (fallocate(request.fd, how, static_cast<off_t>(request.offset), static_cast<off_t>(request.size)) != 0) {

@@ -155,8 +155,8 @@ UringEngine::~UringEngine() {
 
 void UringEngine::Submit(IoRequest& request) {
   // io_uring has no copy; the others it would give to a thread, too.
-  if (request.op == Op::kCopyRange || request.op == Op::kWriteback || request.op == Op::kPunchHole ||
-      request.op == Op::kZeroRange) {
+  if (request.op == Op::kCopyRange || request.op == Op::kWriteback || request.op == Op::kEvict ||
+      request.op == Op::kPunchHole || request.op == Op::kZeroRange) {
     Help(request);
     return;
   }
@@ -252,6 +252,7 @@ void UringEngine::Prepare(size_t index) {
       break;
     case Op::kCopyRange:
     case Op::kWriteback:
+    case Op::kEvict:
     case Op::kPunchHole:
     case Op::kZeroRange:
       internal::Die("IoEngine: a helper's request in the ring");

@@ -23,6 +23,7 @@
 #include "block/file_kind.h"
 #include "block/target_file.h"
 #include "block/unique_fd.h"
+#include "block/written_extents.h"
 #include "job-common/coroutine.h"
 #include "job-common/io_engine.h"
 #include "job-common/job_mutex.h"
@@ -40,6 +41,7 @@ using internal::FileErrorAt;
 using internal::Quoted;
 using internal::TargetFile;
 using internal::UniqueFd;
+using internal::WrittenExtents;
 
 class Backup final : public JobDriver {
  public:
@@ -68,7 +70,8 @@ class Backup final : public JobDriver {
   Co<void> CopyChunk(JobContext& job, Extent chunk);
   Co<void> OffloadOrReadAndWrite(JobContext& job, Extent chunk);
   Co<void> ReadAndWrite(JobContext& job, Extent chunk);
-  Co<void> BeginWriteback(Extent chunk);
+  Co<void> WriteBack(Extent chunk);
+  void OnWriteback(uint64_t offset, int error);
   absl::Status CheckSourceUnchanged() const;
   absl::Status WalkError(const DataExtents& extents) const;
   Buffer TakeBuffer();
@@ -84,7 +87,8 @@ class Backup final : public JobDriver {
   // Only touched in the job's context, while Run goes on.
   struct stat source_stat_ = {};          // as of the start of Run
   bool offload_ = options_.copy_offload;  // until it turns out that the kernel cannot copy between these files
-  bool writeback_ = options_.sync;        // until it turns out that the kernel cannot begin early
+  bool writeback_ = options_.sync;        // until it turns out that the kernel cannot do so before a DataSync
+  WrittenExtents unevicted_;              // where writeback has begun
   TaskScope requests_;
   std::vector<Buffer> free_buffers_;
   absl::Status error_;  // the first one of a request
@@ -119,6 +123,7 @@ absl::Status Backup::Begin(JobContext& job) {
     return FileErrorAt("cannot extend target", options_.target, static_cast<uint64_t>(source_stat_.st_size), errno);
   }
   free_buffers_.reserve(static_cast<size_t>(options_.in_flight));
+  if (target_.advice_fd() < 0) writeback_ = false;
   return absl::OkStatus();
 }
 
@@ -151,8 +156,7 @@ Co<absl::Status> Backup::CopyAll(JobContext& job) {
 
 Co<void> Backup::CopyChunk(JobContext& job, Extent chunk) {
   co_await OffloadOrReadAndWrite(job, chunk);
-  // Beside the copying of further chunks. Otherwise most of the writing would begin in Prepare only.
-  if (writeback_ && error_.ok()) co_await BeginWriteback(chunk);
+  if (writeback_ && error_.ok()) co_await WriteBack(chunk);
 }
 
 Co<void> Backup::OffloadOrReadAndWrite(JobContext& job, Extent chunk) {
@@ -190,21 +194,30 @@ Co<void> Backup::ReadAndWrite(JobContext& job, Extent chunk) {
   free_buffers_.push_back(std::move(buffer));
 }
 
-Co<void> Backup::BeginWriteback(Extent chunk) {
-  const IoResult io = co_await StartWriteback(engine_, target_.fd(), chunk.offset, chunk.length);
-  switch (io.error) {
-    case 0:
-      co_return;
-    case EINVAL:
-    case ENOSYS:
-    case EOPNOTSUPP:
-    case EPERM:
-    case ESPIPE:
-      writeback_ = false;  // it does without: Prepare writes all
-      co_return;
-    default:
-      // Not for Prepare to find: what could not be written may not be tried again.
-      Fail(FileErrorAt("cannot write", options_.target, chunk.offset, io.error));
+// Beside the copying of further chunks. Otherwise most of the writing would begin in Prepare only, and the copy would
+// take as much of the page cache as it is long: what others have there would have to go, and new memory is dear where
+// it has to come from the host of a virtual machine.
+Co<void> Backup::WriteBack(Extent chunk) {
+  IoResult io = co_await StartWriteback(engine_, target_.advice_fd(), chunk.offset, chunk.length);
+  OnWriteback(chunk.offset, io.error);
+  unevicted_.Add(chunk);
+  while (writeback_ && error_.ok()) {
+    const std::optional<Extent> oldest = unevicted_.TakeOldest(BackupOptions::kSyncWindow);
+    if (!oldest) co_return;
+    io = co_await Evict(engine_, target_.advice_fd(), oldest->offset, oldest->length);
+    OnWriteback(oldest->offset, io.error);
+  }
+}
+
+void Backup::OnWriteback(uint64_t offset, int error) {
+  if (error == 0) return;
+  if (error == EIO || error == ENOSPC || error == EDQUOT) {
+    // Prepare would find it as well, but so late.
+    Fail(FileErrorAt("cannot write", options_.target, offset, error));
+  } else {
+    // EINVAL, ENOSYS, EAGAIN, EPERM and what else file systems and sandboxes say. It does without: Prepare writes all,
+    // and tells whether that worked.
+    writeback_ = false;
   }
 }
 

@@ -115,6 +115,8 @@ absl::Status TargetFile::Create() {
         UniqueFd(openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (file_) {
       temporary_ = std::move(name);
+      // For reading: closing a file that was open for writing means a flush to file systems of the network.
+      advice_ = UniqueFd(openat(directory_.get(), temporary_.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
       return absl::OkStatus();
     }
     if (errno != EEXIST) break;
@@ -174,6 +176,7 @@ void TargetFile::Discard() {
   if (!temporary_.empty()) unlinkat(directory_.get(), temporary_.c_str(), 0);
   temporary_.clear();
   file_ = UniqueFd();
+  advice_ = UniqueFd();
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI::internal

@@ -33,6 +33,9 @@ class TargetFile {
   const std::string& path() const { return path_; }
   std::string temporary_path() const;
   int fd() const { return file_.get(); }  // of the temporary file
+  // Of the same file, for StartWriteback and Evict; -1 if it cannot be had. Its own open file description: each is told
+  // once of an error of writing, and a DataSync through fd() must not miss one because advice has been told.
+  int advice_fd() const { return advice_.get(); }
 
   // Makes the temporary file: empty, open for writing, nobody else's.
   absl::Status Create();
@@ -60,6 +63,7 @@ class TargetFile {
   const bool replace_;
   UniqueFd directory_;
   UniqueFd file_;
+  UniqueFd advice_;
   std::string temporary_;  // its name in the directory; empty: there is none
 };
 

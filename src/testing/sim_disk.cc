@@ -68,6 +68,7 @@ IoResult SimDisk::Perform(const IoRequest& request) {
     case IoRequest::Op::kDataSync:
     case IoRequest::Op::kFileSync:
     case IoRequest::Op::kWriteback:
+    case IoRequest::Op::kEvict:
       return {};
     case IoRequest::Op::kRead:
       if (internal::FaultPoint("disk.early_end")) return {};

@@ -2,7 +2,7 @@
 //
 // ManualEngine: an IoEngine that performs requests when the test says so, and fails them as it says.
 //
-// StartWriteback is only held and counted if the test asks for it: most tests are about the data.
+// StartWriteback and Evict are only held and counted if the test asks for it: most tests are about the data.
 
 #ifndef JOBCORE_TESTS_BLOCK_MANUAL_ENGINE_H_
 #define JOBCORE_TESTS_BLOCK_MANUAL_ENGINE_H_
@@ -33,7 +33,8 @@ class ManualEngine final : public jobcore::IoEngine {
 
   void Submit(jobcore::IoRequest& request) override {
     std::unique_lock lock(mutex_);
-    const bool counts = request.op != jobcore::IoRequest::Op::kWriteback || counts_writeback_;
+    using Op = jobcore::IoRequest::Op;
+    const bool counts = (request.op != Op::kWriteback && request.op != Op::kEvict) || counts_writeback_;
     if (counts) ++submitted_;
     if (held_ && counts) {
       queue_.push_back(&request);
@@ -118,6 +119,11 @@ class ManualEngine final : public jobcore::IoEngine {
           break;
         case Op::kWriteback:
           n = sync_file_range(request.fd, offset, static_cast<off_t>(request.size), SYNC_FILE_RANGE_WRITE);
+          break;
+        case Op::kEvict:
+          n = sync_file_range(request.fd, offset, static_cast<off_t>(request.size),
+                              SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+          posix_fadvise(request.fd, offset, static_cast<off_t>(request.size), POSIX_FADV_DONTNEED);
           break;
         case Op::kPunchHole:
         case Op::kZeroRange:

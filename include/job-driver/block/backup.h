@@ -36,6 +36,7 @@ struct BackupOptions {
   static constexpr int kMaxInFlight = 256;
   static constexpr size_t kMinChunkBytes = 4096;
   static constexpr size_t kMaxChunkBytes = size_t{64} << 20;
+  static constexpr size_t kSyncWindow = size_t{32} << 20;  // bytes; see `sync` below
 };
 
 // Checks all that can be checked beforehand, opens the source and the target's directory, and writes nothing.
@@ -56,9 +57,12 @@ struct BackupOptions {
 // can (XFS, Btrfs, …) let the target share the source's blocks until either is written to: quick, but not a second copy
 // on the medium. Where that fails, the job falls back to reading and writing.
 //
-// With `sync`, the kernel begins to write each chunk to the medium when it has been copied; Prepare waits for the rest,
-// and Commit syncs the directory. Without, the target is complete for all who read it, but after a crash of the system
-// or a power failure it may be there without its content.
+// With `sync`, the kernel begins to write each chunk to the medium when it has been copied. When kSyncWindow bytes more
+// have been copied, the job waits until the chunk has been written, and takes it out of the page cache. So the copy
+// never fills the page cache at others' expense, progress is never far ahead of the medium, and Prepare has little to
+// wait for; whoever reads the target afterwards reads it from the medium. (Where the kernel cannot do so, Prepare
+// writes all.) Commit syncs the directory. Without `sync`, the target is complete for all who read it, but after a
+// crash of the system or a power failure it may be there without its content.
 absl::StatusOr<std::unique_ptr<JobDriver>> MakeBackup(BackupOptions options);
 
 }  // namespace jobcore::inline JOBCORE_ABI
