@@ -696,6 +696,55 @@ TEST_F(BackupTest, WritebackBeginsWithEachChunkAndTheRestIsSyncedAtTheEnd) {
   }
 }
 
+TEST_F(BackupTest, WhatIsBehindTheWindowIsTakenOutOfThePageCache) {
+  constexpr size_t kLong = size_t{1} << 20;
+  WriteFile(source_, Pattern(BackupOptions::kSyncWindow + 2 * kLong + 100));
+  World world;
+  for (const bool copy_offload : {true, false}) {
+    SCOPED_TRACE(copy_offload);
+    uint64_t begun = 0;
+    std::vector<std::pair<uint64_t, size_t>> evicted;
+    std::map<Op, int> ops;
+    ManualEngine engine([&](const IoRequest& request) {
+      if (request.op == Op::kWriteback) begun = request.offset + request.size;
+      if (request.op == Op::kEvict) {
+        evicted.emplace_back(request.offset, request.size);
+        EXPECT_GE(begun, request.offset + request.size + BackupOptions::kSyncWindow);
+      }
+      return ++ops[request.op], 0;
+    });
+    BackupOptions options = Options(engine, 1);
+    options.chunk_bytes = kLong;
+    options.copy_offload = copy_offload;
+    EXPECT_TRUE(world.Run(options).succeeded());
+    ExpectSameContent(target_, source_);
+    EXPECT_THAT(evicted, ElementsAre(testing::Pair(0, kLong), testing::Pair(kLong, kLong)));
+    EXPECT_EQ(ops[Op::kDataSync], 1);
+    ASSERT_EQ(unlink(target_.c_str()), 0);
+  }
+}
+
+// Each open file description is told once of an error of writing.
+TEST_F(BackupTest, AdviceCannotHideAnErrorFromTheSync) {
+  WriteFile(source_, Pattern(2 * kChunk));
+  std::map<Op, int> fds;
+  ManualEngine engine([&](const IoRequest& request) {
+    fds[request.op] = request.op == Op::kCopyRange ? request.to_fd : request.fd;
+    if (request.op == Op::kWriteback) {
+      struct stat copied;
+      struct stat advised;
+      EXPECT_EQ(fstat(fds[Op::kCopyRange], &copied), 0);
+      EXPECT_EQ(fstat(request.fd, &advised), 0);
+      EXPECT_EQ(copied.st_ino, advised.st_ino);
+    }
+    return 0;
+  });
+  World world;
+  EXPECT_TRUE(world.Run(Options(engine, 1)).succeeded());
+  EXPECT_EQ(fds[Op::kDataSync], fds[Op::kCopyRange]);
+  EXPECT_NE(fds[Op::kWriteback], fds[Op::kDataSync]);
+}
+
 TEST_F(BackupTest, WithoutSyncNothingWaitsForTheMedium) {
   WriteFile(source_, Pattern(3 * kChunk));
   std::map<Op, int> ops;
@@ -712,7 +761,7 @@ TEST_F(BackupTest, WithoutSyncNothingWaitsForTheMedium) {
 TEST_F(BackupTest, WhereWritebackCannotBeginEarlyTheEndIsEnough) {
   WriteFile(source_, Pattern(5 * kChunk));
   World world;
-  for (const int error : {ENOSYS, EINVAL, EOPNOTSUPP, EPERM, ESPIPE}) {
+  for (const int error : {ENOSYS, EINVAL, EOPNOTSUPP, EPERM, ESPIPE, EAGAIN, ENOMEM, EBADF}) {
     SCOPED_TRACE(error);
     std::map<Op, int> ops;
     ManualEngine engine([&](const IoRequest& request) {
@@ -724,6 +773,43 @@ TEST_F(BackupTest, WhereWritebackCannotBeginEarlyTheEndIsEnough) {
     EXPECT_EQ(ops[Op::kDataSync], 1);
     ExpectSameContent(target_, source_);
     ASSERT_EQ(unlink(target_.c_str()), 0);
+  }
+}
+
+TEST_F(BackupTest, WhereNothingCanBeEvictedTheEndIsEnough) {
+  constexpr size_t kLong = size_t{1} << 20;
+  WriteFile(source_, Pattern(BackupOptions::kSyncWindow + 3 * kLong));
+  World world;
+  std::map<Op, int> ops;
+  ManualEngine engine([&](const IoRequest& request) {
+    ++ops[request.op];
+    return request.op == Op::kEvict ? EAGAIN : 0;
+  });
+  BackupOptions options = Options(engine, 1);
+  options.chunk_bytes = kLong;
+  EXPECT_TRUE(world.Run(options).succeeded());
+  EXPECT_EQ(ops[Op::kEvict], 1) << "not asked again";
+  EXPECT_EQ(ops[Op::kDataSync], 1);
+  ExpectSameContent(target_, source_);
+}
+
+TEST_F(BackupTest, WritingThatIsFoundToHaveFailedByAnEvictionFailsTheJob) {
+  constexpr size_t kLong = size_t{1} << 20;
+  WriteFile(source_, Pattern(BackupOptions::kSyncWindow + 5 * kLong));
+  World world;
+  for (const int error : {EIO, ENOSPC, EDQUOT}) {
+    std::map<Op, int> ops;
+    ManualEngine engine([&](const IoRequest& request) {
+      ++ops[request.op];
+      return request.op == Op::kEvict && request.offset == kLong ? error : 0;
+    });
+    BackupOptions options = Options(engine, 1);
+    options.chunk_bytes = kLong;
+    ExpectFailed(world.Run(options), {"cannot write '" + target_ + "' at offset 1048576: "});
+    EXPECT_EQ(ops[Op::kEvict], 2);
+    EXPECT_EQ(ops[Op::kCopyRange], BackupOptions::kSyncWindow / kLong + 2) << "and nothing more is copied";
+    EXPECT_EQ(ops[Op::kDataSync], 0);
+    ExpectNoTrace();
   }
 }
 

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/filter.h>
+#include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <array>
@@ -23,6 +25,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <future>
 #include <memory>
 #include <span>
@@ -143,6 +146,10 @@ TEST_P(IoEngineTest, ErrorsComeAsErrno) {
     EXPECT_EQ((co_await CopyRange(engine, -1, 0, fd, 0, 10)).error, EBADF);
     EXPECT_EQ((co_await CopyRange(engine, fd, 0, -1, 0, 10)).error, EBADF);
     EXPECT_EQ((co_await StartWriteback(engine, -1, 0, 10)).error, EBADF);
+    EXPECT_EQ((co_await Evict(engine, -1, 0, 10)).error, EBADF);
+    // Nothing, not all up to the end.
+    EXPECT_EQ((co_await StartWriteback(engine, -1, 0, 0)).error, 0);
+    EXPECT_EQ((co_await Evict(engine, -1, 0, 0)).error, 0);
     // Not at the file position, which -1 means to io_uring.
     EXPECT_EQ((co_await Read(engine, fd, UINT64_MAX, Bytes(buffer))).error, EINVAL);
     EXPECT_EQ((co_await Write(engine, fd, UINT64_MAX, Bytes(buffer))).error, EINVAL);
@@ -185,6 +192,52 @@ TEST_P(IoEngineTest, ARangeIsCopiedUpToTheEndOfItsFile) {
                                          9));
 }
 
+// Which of the first `pages` pages of `fd` are in the page cache.
+std::vector<bool> ResidentPages(int fd, size_t pages) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  std::vector<unsigned char> found(pages);
+  void* const map = mmap(nullptr, pages * page, PROT_READ, MAP_SHARED, fd, 0);
+  EXPECT_NE(map, MAP_FAILED);
+  EXPECT_EQ(mincore(map, pages * page, found.data()), 0);
+  munmap(map, pages * page);
+  std::vector<bool> resident;
+  for (const unsigned char byte : found) resident.push_back((byte & 1) != 0);
+  return resident;
+}
+
+TEST_P(IoEngineTest, AnEvictedRangeHasLeftThePageCacheAndKeepsItsContent) {
+  std::string path = (std::filesystem::temp_directory_path() / "io_engine_test-XXXXXX").string();
+  const int fd = mkostemp(path.data(), O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  unlink(path.c_str());
+  struct statfs system;
+  ASSERT_EQ(fstatfs(fd, &system), 0);
+  if (system.f_type != EXT4_SUPER_MAGIC && system.f_type != XFS_SUPER_MAGIC) {
+    close(fd);
+    GTEST_SKIP() << "no file system of which it is known";
+  }
+  constexpr size_t kPages = 8;
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  // One at a time: the kernel may keep what was written together in one piece, which leaves as a whole or not at all.
+  for (size_t i = 0; i < kPages; ++i) {
+    const std::string text(page, static_cast<char>('a' + i));
+    ASSERT_EQ(pwrite(fd, text.data(), page, static_cast<off_t>(i * page)), static_cast<ssize_t>(page));
+  }
+  EXPECT_THAT(ResidentPages(fd, kPages), ::testing::Each(true));
+  Spawn("io", [](IoEngine& engine, int file, size_t size, bool& done) -> Co<void> {
+    EXPECT_EQ((co_await Evict(engine, file, 2 * size, 3 * size)).error, 0);
+    done = true;
+  }(*engine_, fd, page, done_));
+  RunUntilDone();
+  EXPECT_THAT(ResidentPages(fd, kPages), ::testing::ElementsAre(true, true, false, false, false, true, true, true));
+  for (size_t i = 0; i < kPages; ++i) {
+    std::string text(page, '\0');
+    EXPECT_EQ(pread(fd, text.data(), page, static_cast<off_t>(i * page)), static_cast<ssize_t>(page));
+    EXPECT_EQ(text, std::string(page, static_cast<char>('a' + i)));
+  }
+  close(fd);
+}
+
 // Long enough for several turns of any loop, and no multiple of anything.
 std::string LongText() {
   std::string text((3 << 20) + 12'345, '\0');
@@ -203,6 +256,7 @@ void ExpectCopied(AioContext& context, IoEngine& engine, int from, int to) {
     EXPECT_EQ(r.error, 0);
     EXPECT_EQ(r.bytes, size);
     EXPECT_EQ((co_await StartWriteback(engine, to, 11, size)).error, 0);
+    EXPECT_EQ((co_await Evict(engine, to, 11, size)).error, 0);
     done = true;
   }(engine, from, to, text.size(), done));
   while (!done) context.RunOnce(true);
