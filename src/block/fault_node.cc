@@ -77,9 +77,11 @@ class FaultNodeImpl final : public FaultNode {
     {
       const std::lock_guard lock(mutex_);
       const auto rule = std::find_if(rules_.begin(), rules_.end(), [&](const FaultRule& r) {
-        if (r.operation != Operation::kAny && r.operation != operation) return false;
+        const bool meant =
+            r.operation == Operation::kAny ? operation != Operation::kBlockStatus : operation == r.operation;
+        if (!meant) return false;
         return !r.sector.has_value() ||
-               (*r.sector < (offset + length + kSector - 1) / kSector && *r.sector >= offset / kSector);
+               (length != 0 && *r.sector >= offset / kSector && *r.sector <= (offset + length - 1) / kSector);
       });
       if (rule == rules_.end()) co_return 0;
       delay = rule->delay;

@@ -62,7 +62,8 @@ class FileNode final : public Node {
   // writes take turns at each page.
   RangeLock::Acquiring Pages(uint64_t offset, uint64_t length) {
     const uint64_t begin = offset / kAlignment * kAlignment;
-    return pages_.Acquire(begin, offset + length - begin + kAlignment - 1);
+    const uint64_t end = (offset + length + kAlignment - 1) / kAlignment * kAlignment;
+    return pages_.Acquire(begin, end - begin);
   }
 
   IoEngine& engine_;
@@ -161,6 +162,20 @@ Co<absl::Status> FileNode::DoResize(const Admission&, uint64_t size) {
   co_return absl::OkStatus();
 }
 
+absl::Status NoImage(const std::string& filename, mode_t mode) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("cannot use ", internal::Quoted(filename), ": it is ", internal::FileKind(mode)));
+}
+
+// What is no image may fail to be opened for reasons that say little: "No such device or address".
+absl::Status OpenError(const std::string& filename, int error) {
+  struct stat found;
+  if (stat(filename.c_str(), &found) == 0 && !S_ISREG(found.st_mode) && !S_ISBLK(found.st_mode)) {
+    return NoImage(filename, found.st_mode);
+  }
+  return FileError("cannot open", filename, error);
+}
+
 absl::StatusOr<uint64_t> SizeOf(int fd, const std::string& filename) {
   struct stat file;
   if (fstat(fd, &file) != 0) return FileError("cannot look at", filename, errno);
@@ -170,20 +185,21 @@ absl::StatusOr<uint64_t> SizeOf(int fd, const std::string& filename) {
     if (ioctl(fd, BLKGETSIZE64, &size) != 0) return FileError("cannot tell the size of", filename, errno);
     return size;
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("cannot use ", internal::Quoted(filename), ": it is ", internal::FileKind(file.st_mode)));
+  return NoImage(filename, file.st_mode);
 }
 
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Node>> OpenFileNode(JobCore& core, FileOptions options) {
+  if (options.engine == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("Node '", options.node.name, "' was given no engine"));
+  }
   const int mode = (options.node.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
   // Not to wait for the other end of a pipe.
   UniqueFd file(open(options.filename.c_str(), mode | O_NONBLOCK));
-  if (!file) return FileError("cannot open", options.filename, errno);
+  if (!file) return OpenError(options.filename, errno);
   if (fcntl(file.get(), F_SETFL, 0) != 0) return FileError("cannot open", options.filename, errno);
-  const absl::StatusOr<uint64_t> size = SizeOf(file.get(), options.filename);
-  if (!size.ok()) return size.status();
+  if (absl::Status kind = SizeOf(file.get(), options.filename).status(); !kind.ok()) return kind;
   UniqueFd direct;
   if (options.direct) {
     direct = UniqueFd(open(options.filename.c_str(), mode | O_DIRECT));
@@ -199,6 +215,9 @@ absl::StatusOr<std::shared_ptr<Node>> OpenFileNode(JobCore& core, FileOptions op
     absl::Status locked = internal::LockImage(file.get(), options.filename, !options.node.read_only, required);
     if (!locked.ok()) return locked;
   }
+  // Now that those who would change it are locked out.
+  const absl::StatusOr<uint64_t> size = SizeOf(file.get(), options.filename);
+  if (!size.ok()) return size.status();
   return std::make_shared<FileNode>(core, std::move(options), *size, std::move(file), std::move(direct));
 }
 

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "aio/check.h"
@@ -76,6 +77,10 @@ class BothLocked {
   const std::lock_guard<internal::Mutex> second_;
 };
 
+bool IsOneOf(const std::vector<const NodeEdge*>& edges, const NodeEdge* edge) {
+  return std::find(edges.begin(), edges.end(), edge) != edges.end();
+}
+
 }  // namespace
 
 absl::Status GraphOps::CheckSwitch(const Node& from, const Node& to) {
@@ -84,9 +89,13 @@ absl::Status GraphOps::CheckSwitch(const Node& from, const Node& to) {
                                                       " bytes cannot take the place of '", from.name(), "' of ",
                                                       from.size()));
   }
+  if (&from == &to) {
+    return absl::FailedPreconditionError(absl::StrCat("Node '", to.name(), "' cannot take its own place"));
+  }
+  const std::vector<const NodeEdge*> inside = EdgesOfTower(to);
   const BothLocked lock(from.mutex_, to.mutex_);
   for (const NodeEdge* edge : from.edges_) {
-    if (edge->options_.stays) continue;
+    if (edge->options_.stays || IsOneOf(inside, edge)) continue;
     if (edge->options_.writes && to.read_only()) {
       return absl::FailedPreconditionError(absl::StrCat("Node '", to.name(),
                                                         "' is read-only: it cannot take the place of '", from.name(),
@@ -106,20 +115,35 @@ absl::Status GraphOps::CheckSwitch(const Node& from, const Node& to) {
 }
 
 void GraphOps::SwitchUsers(Node& from, const std::shared_ptr<Node>& to) {
+  if (&from == to.get()) internal::Die(absl::StrCat("users of node '", from.name(), "' switched over to itself"));
   {
     JobLock lock(from.core());
-    if (!from.resource_.draining() || !to->resource_.draining() || from.resource_.in_flight() != 0) {
+    const auto still = [](const Node& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+      return node.resource_.draining() && node.resource_.in_flight() == 0;
+    };
+    if (!still(from) || !still(*to)) {
       internal::Die(absl::StrCat("users of node '", from.name(), "' switched over while it is not drained"));
     }
   }
+  const std::vector<const NodeEdge*> inside = EdgesOfTower(*to);  // `to` may stand upon `from`
   const BothLocked lock(from.mutex_, to->mutex_);
   std::erase_if(from.edges_, [&](NodeEdge* edge) {
-    if (edge->options_.stays || edge == to->below()) return false;  // `to` may stand upon `from`
+    if (edge->options_.stays || IsOneOf(inside, edge)) return false;
     to->edges_.push_back(edge);
     const std::lock_guard edge_lock(edge->mutex_);
     edge->node_ = to;  // the last reference to `from` is the caller's, or the set's
     return true;
   });
+}
+
+std::vector<const NodeEdge*> GraphOps::EdgesOfTower(const Node& top) {
+  std::vector<const NodeEdge*> edges;
+  std::shared_ptr<const Node> kept;
+  for (const NodeEdge* below = top.below(); below != nullptr; below = kept->below()) {
+    edges.push_back(below);
+    kept = below->node();
+  }
+  return edges;
 }
 
 std::vector<std::shared_ptr<Node>> GraphOps::Tower(const std::shared_ptr<Node>& top) {
@@ -150,17 +174,25 @@ struct Moves {
 
 Co<absl::Status> MoveNode(std::shared_ptr<Node> node, std::shared_ptr<AioContext> context, TimePoint deadline) {
   JobCore& core = node->core();
-  const std::vector<std::shared_ptr<Node>> tower = GraphOps::Tower(node);
-  std::vector<Resource*> resources;
-  for (const std::shared_ptr<Node>& n : tower) resources.push_back(&n->resource());
   const std::string name = absl::StrCat("move of node '", node->name(), "'");
-  absl::StatusOr<DrainedSection> section =
-      co_await DrainedSection::Open(resources, {.name = name, .deadline = deadline});
-  if (!section.ok()) co_return section.status();
-  if (context->closed()) {
+  // From here on it is not stopped, and so takes up every job.
+  if (!context->TryAddUser()) {
     co_return absl::FailedPreconditionError(
         absl::StrCat("Node '", node->name(), "' cannot move to '", context->name(), "', which has been stopped"));
   }
+  const absl::Cleanup let_go = [&context] { context->RemoveUser(); };
+
+  std::vector<std::shared_ptr<Node>> tower;
+  std::vector<Resource*> resources;
+  absl::StatusOr<DrainedSection> section = DrainedSection();
+  do {
+    section = DrainedSection();  // of what it was before
+    tower = GraphOps::Tower(node);
+    resources.clear();
+    for (const std::shared_ptr<Node>& n : tower) resources.push_back(&n->resource());
+    section = co_await DrainedSection::Open(resources, {.name = name, .deadline = deadline});
+    if (!section.ok()) co_return section.status();
+  } while (GraphOps::Tower(node) != tower);  // somebody has switched users in there while this waited
 
   // The jobs are parked, or have ended their Run: those have nothing more to do there.
   const auto moves = std::make_shared<Moves>();

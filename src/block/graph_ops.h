@@ -21,13 +21,19 @@ class GraphOps {
  public:
   // Whether such a use gets along with the others of `node`, whose mutex is held.
   static absl::Status CheckFits(const Node& node, const EdgeOptions& wanted);
-  static absl::Status CheckMayResize(const Node& node, const NodeEdge& edge);
+  // Until EndResize nobody comes who relies on the size, nor anybody else who changes it.
+  static absl::Status BeginResize(Node& node, const NodeEdge& edge);
+  static void EndResize(Node& node);
+
+  static absl::Status IsBeingResized(const Node& node);
 
   static std::vector<std::string> UsersOf(const Node& node);
   static absl::Status CheckSwitch(const Node& from, const Node& to);
   static void SwitchUsers(Node& from, const std::shared_ptr<Node>& to);
-  // The node, and those that it stands upon.
+  // The node, and those that it stands upon; as of now.
   static std::vector<std::shared_ptr<Node>> Tower(const std::shared_ptr<Node>& top);
+  // The edges within the tower: they do not follow to its top.
+  static std::vector<const NodeEdge*> EdgesOfTower(const Node& top);
   static void SetContext(Node& node, const std::shared_ptr<AioContext>& context);
 };
 

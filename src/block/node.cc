@@ -76,6 +76,10 @@ Co<int> Node::Read(const Admission& in, uint64_t offset, std::span<std::byte> bu
 
 Co<int> Node::Change(const Admission& in, NodeWrite write) {
   CheckAdmission(in);
+  if (write.kind == NodeWrite::Kind::kData && write.data.size() != write.length) {
+    internal::Die(
+        absl::StrCat("node '", name(), "': data of ", write.data.size(), " bytes to be written as ", write.length));
+  }
   if (read_only_) return Failed(EROFS);
   if (!Contains(write.offset, write.length)) return Failed(EINVAL);
   // Set while nothing was in flight here: whoever has been admitted since sees it.
@@ -97,10 +101,13 @@ Co<int> Node::Flush(const Admission& in) {
 
 Co<absl::StatusOr<BlockStatus>> Node::Status(const Admission& in, uint64_t offset, uint64_t length) {
   CheckAdmission(in);
-  if (length == 0 || !Contains(offset, length)) {
-    internal::Die(absl::StrCat("node '", name(), "': the status of ", length, " bytes at ", offset, " of ", size()));
-  }
+  if (length == 0 || !Contains(offset, length)) return NoStatus(offset, length);
   return DoStatus(in, offset, length);
+}
+
+Co<absl::StatusOr<BlockStatus>> Node::NoStatus(uint64_t offset, uint64_t length) {
+  co_return absl::InvalidArgumentError(
+      absl::StrCat("node '", name(), "': the status of ", length, " bytes at ", offset, " of ", size()));
 }
 
 Co<absl::StatusOr<BlockStatus>> Node::DoStatus(const Admission&, uint64_t, uint64_t length) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "block/graph_ops.h"
 
@@ -13,6 +14,7 @@ namespace jobcore::inline JOBCORE_ABI::block {
 // --- GraphOps: who gets along with whom ---
 
 absl::Status GraphOps::CheckFits(const Node& node, const EdgeOptions& wanted) {
+  if (node.resizing_ != nullptr && !wanted.lets_resize) return IsBeingResized(node);
   for (const NodeEdge* other : node.edges_) {
     const EdgeOptions& there = other->options_;
     if (wanted.writes && !there.lets_write) {
@@ -27,18 +29,30 @@ absl::Status GraphOps::CheckFits(const Node& node, const EdgeOptions& wanted) {
   return absl::OkStatus();
 }
 
-absl::Status GraphOps::CheckMayResize(const Node& node, const NodeEdge& edge) {
+absl::Status GraphOps::IsBeingResized(const Node& node) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("Node '", node.name(), "' is just being resized by ", node.resizing_->user()));
+}
+
+absl::Status GraphOps::BeginResize(Node& node, const NodeEdge& edge) {
   if (!edge.options_.writes) {
     return absl::PermissionDeniedError(
         absl::StrCat("Node '", node.name(), "' is not to be changed by ", edge.options_.user));
   }
   const std::lock_guard lock(node.mutex_);
+  if (node.resizing_ != nullptr) return IsBeingResized(node);
   for (const NodeEdge* other : node.edges_) {
     if (other == &edge || other->options_.lets_resize) continue;
     return absl::FailedPreconditionError(
         absl::StrCat("Node '", node.name(), "' is in use by ", other->options_.user, ", which relies on its size"));
   }
+  node.resizing_ = &edge;
   return absl::OkStatus();
+}
+
+void GraphOps::EndResize(Node& node) {
+  const std::lock_guard lock(node.mutex_);
+  node.resizing_ = nullptr;
 }
 
 // --- NodeEdge ---
@@ -130,7 +144,8 @@ Co<absl::Status> NodeEdge::Resize(const Admission& parent, uint64_t size) {
 }
 
 Co<absl::Status> NodeEdge::ResizeEntered(const Entry& entry, uint64_t size) {
-  if (absl::Status s = GraphOps::CheckMayResize(*entry.node, *this); !s.ok()) co_return s;
+  if (absl::Status s = GraphOps::BeginResize(*entry.node, *this); !s.ok()) co_return s;
+  const absl::Cleanup end = [&entry] { GraphOps::EndResize(*entry.node); };
   absl::Status status = co_await entry.node->DoResize(entry.in, size);
   if (status.ok()) entry.node->size_.store(size, std::memory_order_release);
   co_return status;

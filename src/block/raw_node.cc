@@ -2,6 +2,7 @@
 
 #include "job-driver/block/raw_node.h"
 
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -39,9 +40,13 @@ class RawNode final : public Node {
     co_return co_await file.node->Status(file.in, offset_ + offset, length);
   }
   Co<absl::Status> DoResize(const Admission& in, uint64_t size) override {
-    if (has_own_size_ && size != this->size()) {
+    if (has_own_size_) {  // and says nothing about that of the file
+      if (size == this->size()) co_return absl::OkStatus();
       co_return absl::InvalidArgumentError(
           absl::StrCat("Node '", name(), "' has a size of its own, ", this->size(), " bytes, and keeps it"));
+    }
+    if (size > std::numeric_limits<uint64_t>::max() - offset_) {
+      co_return absl::InvalidArgumentError(absl::StrCat("Node '", name(), "' cannot have ", size, " bytes"));
     }
     co_return co_await file_->Resize(in, offset_ + size);
   }
@@ -60,6 +65,10 @@ absl::StatusOr<std::shared_ptr<Node>> MakeRawNode(JobCore& core, RawOptions opti
   if (options.file == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat("Node '", name, "' was given no node to stand upon"));
   }
+  // First: nobody who resizes `file` gets along with this edge.
+  absl::StatusOr<std::unique_ptr<NodeEdge>> file =
+      NodeEdge::Attach(options.file, {.user = absl::StrCat("node '", name, "'"), .writes = !options.node.read_only});
+  if (!file.ok()) return file.status();
   const uint64_t room = options.file->size();
   if (options.offset > room) {
     return absl::InvalidArgumentError(absl::StrCat("Node '", name, "' begins at ", options.offset, ", but node '",
@@ -71,9 +80,6 @@ absl::StatusOr<std::shared_ptr<Node>> MakeRawNode(JobCore& core, RawOptions opti
                                                    " goes beyond the ", room, " bytes of node '", options.file->name(),
                                                    "'"));
   }
-  absl::StatusOr<std::unique_ptr<NodeEdge>> file =
-      NodeEdge::Attach(options.file, {.user = absl::StrCat("node '", name, "'"), .writes = !options.node.read_only});
-  if (!file.ok()) return file.status();
   return std::make_shared<RawNode>(core, std::move(options), size, *std::move(file));
 }
 

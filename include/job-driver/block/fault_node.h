@@ -20,6 +20,7 @@ namespace jobcore::inline JOBCORE_ABI::block {
 
 // The first rule that a request meets decides.
 struct FaultRule {
+  // kAny: all but kBlockStatus.
   enum class Operation : unsigned char { kAny, kRead, kWrite, kWriteZeroes, kDiscard, kFlush, kBlockStatus };
   Operation operation = Operation::kAny;
   int error = 5;                                  // errno, EIO by default; 0: only the delay

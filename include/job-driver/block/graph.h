@@ -41,17 +41,18 @@ class NodeSet {
 // Who uses the node, as their edges call them.
 std::vector<std::string> UsersOf(const Node& node);
 
-// Whether `to` can take the place of `from`: it is as large, and those who would come with their edges get along with
-// those who are there (who `stays`, and so goes with the switch, does not count).
+// Whether `to`, another node, can take the place of `from`: it is as large, and those who would come with their edges
+// get along with those who are there (who `stays`, and so goes with the switch, does not count).
 absl::Status CheckSwitch(const Node& from, const Node& to);
-// The users of `from`, but for those that stay, are users of `to` from now on. The caller has both nodes drained, and
-// nothing in flight there (aborts otherwise).
+// The users of `from`, but for those that stay, are users of `to` from now on; `to` may stand upon `from`, and still
+// does then. The caller has both nodes drained, and nothing in flight there (aborts otherwise).
 void SwitchUsers(Node& from, const std::shared_ptr<Node>& to);
 
 // Drains the node and those that it stands upon, and lets them and the jobs that work on them live in `context`.
 // Any home thread but that of a job on them. All or nothing:
-//   FailedPrecondition  a job is just coming to its end there, or `context` is closed
+//   FailedPrecondition  `context` has been stopped
 //   DeadlineExceeded    requests were still in flight
+// A job whose Run ends meanwhile does not need to go anywhere any more.
 [[nodiscard]] Co<absl::Status> MoveNode(std::shared_ptr<Node> node, std::shared_ptr<AioContext> context,
                                         TimePoint deadline = kNoDeadline);
 

@@ -95,8 +95,8 @@ class Node : public std::enable_shared_from_this<Node> {
   [[nodiscard]] Co<int> Change(const Admission& in, NodeWrite write);
   // What was written before this was called is on stable storage afterwards.
   [[nodiscard]] Co<int> Flush(const Admission& in);
-  // What is stored from `offset` on, of at most `length` bytes. Fails only as the driver's I/O does; those that cannot
-  // tell say "data".
+  // What is stored from `offset` on, of at most `length` bytes; drivers that cannot tell say "data". InvalidArgument:
+  // beyond its end (it may just have shrunk), or no bytes at all. Otherwise fails only as the driver's I/O does.
   [[nodiscard]] Co<absl::StatusOr<BlockStatus>> Status(const Admission& in, uint64_t offset, uint64_t length);
 
   // --- Filters: see write_filter.h ---
@@ -127,6 +127,7 @@ class Node : public std::enable_shared_from_this<Node> {
   void CheckAdmission(const Admission& in) const;
   bool Contains(uint64_t offset, uint64_t length) const;
   Co<int> ChangeFiltered(const Admission& in, NodeWrite write);
+  Co<absl::StatusOr<BlockStatus>> NoStatus(uint64_t offset, uint64_t length);
   std::shared_ptr<const Filters> filters() const;
 
   const bool read_only_;
@@ -138,6 +139,7 @@ class Node : public std::enable_shared_from_this<Node> {
   std::shared_ptr<AioContext> context_;
   std::shared_ptr<const Filters> filters_;  // null: none. The newest first; replaced as a whole
   std::vector<NodeEdge*> edges_;            // of those who use it
+  const NodeEdge* resizing_ = nullptr;      // whose user is just resizing it
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::block
