@@ -54,8 +54,9 @@ class Tracker final : public WriteFilter {
     }
     const int error = co_await below.Write(in, write);
     // If the target fails the job will come to it, too, and do what its policy says. The client does not care.
-    const bool in_target = error == 0 && co_await WriteTarget(in, write) == 0;
-    if (in_target) {
+    int target_error = 0;
+    if (error == 0) target_error = co_await WriteTarget(in, write);
+    if (error == 0 && target_error == 0) {
       map.Remove(write.offset, write.length);
     } else {
       map.Add(write.offset, write.length);

@@ -43,8 +43,8 @@ class DirtyBitmap {
   bool IsDirty(uint64_t offset) const;
   bool AnyDirty(uint64_t offset, uint64_t length) const;
 
-  // The first dirty chunks at or behind `from`, those that follow each other as one range, of at most `max` bytes (but
-  // always of one chunk).
+  // The first dirty chunks from that of `from` on, those that follow each other as one range, of at most `max` bytes
+  // (but always of one chunk).
   std::optional<Range> Next(uint64_t from, uint64_t max) const;
 
  private:

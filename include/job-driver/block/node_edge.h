@@ -52,7 +52,9 @@ class NodeEdge {
     std::shared_ptr<Node> node;  // before `in`: it is to outlive that
     Admission in;
   };
-  // Home thread. Waits while the node is drained; then the node that the edge leads to by that time.
+  // Home thread. Waits while the node is drained; then the node that the edge leads to by that time. Requests of one
+  // context keep their order, but for those that wait for a node when its users are switched over: these may come
+  // behind others that began to wait for the new node meanwhile. Who needs an order between two waits for the first.
   [[nodiscard]] Co<Entry> Enter();
   // The same on behalf of a request to the node that stands upon this one.
   [[nodiscard]] Co<Entry> Enter(const Admission& parent);
