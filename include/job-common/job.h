@@ -98,6 +98,7 @@ class Job {
     kStart,     // Run has not been entered
     kYield,     // in a sleep or yield of the driver: look for a pause before resuming it
     kHook,      // in a sleep or yield of the Pause or Resume hook: a pause does not end it
+    kHalted,    // parked without a frame of the gate, as the Pause hook had nothing to do: now it needs one
     kPlain,     // inside the gate: resume it as it is
     kMove,      // inside the gate: nothing of it is on any stack, so it can go to another context
     kThrottle,  // waits for its speed limit: look at that, and for a pause, before resuming it
@@ -181,6 +182,7 @@ class Job {
   bool run_entered_ = false;   // Run has been called
   bool run_returned_ = false;  // Run has returned (and may wait for that hook)
   bool hook_woken_ = false;    // a wake-up has ended a sleep of the Pause or Resume hook
+  bool slept_ = false;         // while it is kHalted: the sleep that it was in is over
   // The driver's "Pause" or "Resume" hook that it is in, where yields do not park; or null. Read by dumps, too.
   std::atomic<const char*> in_hook_{nullptr};
   TimePoint wake_at_ = kNoDeadline;  // of the sleep it is suspended in

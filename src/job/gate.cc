@@ -13,7 +13,22 @@
 
 namespace jobcore::inline JOBCORE_ABI {
 
-// Parks the job, unless it need not park any more.
+// Parks the job, unless it need not park any more: then false, and nothing has changed. `how`: see Job::Suspension.
+bool JobOps::Park(Job& job, CoHandle self, Job::Suspension how) {
+  JobLock lock(job.core_);
+  // One that is to move does so before it parks: a parked job can be resumed from anywhere.
+  if (!job.word_.must_park() || job.word_.move_requested()) {
+    internal::Reached(job.word_.must_park() ? "park.move_first" : "park.not_any_more");
+    return false;
+  }
+  job.suspended_ = self;
+  job.suspension_ = how;
+  SetStatus(job, Parked(job.status_));
+  job.word_.Park();
+  self.SuspendIn(kParked);
+  return true;
+}
+
 class JobOps::ParkAwaiter {
  public:
   explicit ParkAwaiter(Job& job) : job_(job) {}
@@ -22,25 +37,11 @@ class JobOps::ParkAwaiter {
   // it that no coroutine suspends with the mutex held.
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> self) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return Park(CoHandle::Of(self));
+    return Park(job_, CoHandle::Of(self), Job::Suspension::kPlain);
   }
   void await_resume() const noexcept {}
 
  private:
-  bool Park(CoHandle self) JOBCORE_EXCLUDES(job_mutex) {
-    JobLock lock(job_.core_);
-    // One that is to move does so before it parks: a parked job can be resumed from anywhere.
-    if (!job_.word_.must_park() || job_.word_.move_requested()) {
-      internal::Reached(job_.word_.must_park() ? "park.move_first" : "park.not_any_more");
-      return false;
-    }
-    job_.suspended_ = self;
-    job_.suspension_ = Job::Suspension::kPlain;
-    SetStatus(job_, Parked(job_.status_));
-    job_.word_.Park();
-    self.SuspendIn(kParked);
-    return true;
-  }
   Job& job_;
 };
 
@@ -84,34 +85,77 @@ void JobOps::PassOnWakeUp(Job& job) {
   (void)job.word_.TakeByEnter();  // the job runs: only leaves the bit
 }
 
-Co<void> JobOps::Gate(Job& job, bool with_hooks) {
-  if (with_hooks) {
-    job.in_hook_ = "Pause";
-    co_await job.driver_->Pause(*job.face_);
+namespace {
+
+Co<void> Throw(std::exception_ptr exception) {
+  std::rethrow_exception(exception);
+  co_return;
+}
+
+}  // namespace
+
+// What a hook throws that is no coroutine itself, it throws where it is awaited, as the others do.
+Co<void> JobOps::CallPauseHook(Job& job) {
+  job.in_hook_ = "Pause";
+  try {
+    return job.driver_->Pause(*job.face_);
+  } catch (...) {
+    return Throw(std::current_exception());
+  }
+}
+
+// What stands between the driver and its next step while it is to be paused, and then until its sleep, which a pause
+// or a move has cut into, is over. Begins with what the Pause hook has returned.
+Co<void> JobOps::Gate(Job& job, Co<void> pause_hook, TimePoint deadline, bool slept) {
+  for (;;) {
+    co_await std::move(pause_hook);
     job.in_hook_ = nullptr;
-  }
-  while (job.word_.must_halt()) {
-    if (job.word_.move_requested()) co_await MoveAwaiter(job);
-    co_await ParkAwaiter(job);
-  }
-  if (with_hooks) {
+    while (job.word_.must_halt()) {
+      if (job.word_.move_requested()) co_await MoveAwaiter(job);
+      co_await ParkAwaiter(job);
+    }
     job.in_hook_ = "Resume";
     co_await job.driver_->Resume(*job.face_);
     job.in_hook_ = nullptr;
     PassOnWakeUp(job);
+    while (!job.word_.must_halt()) {
+      if (slept || job.word_.force_cancelled()) co_return;
+      slept = co_await IdleAwaiter(job, deadline);
+    }
+    pause_hook = CallPauseHook(job);
   }
 }
 
-// A sleep that a pause or a move has cut into: parks, then sleeps what is left of it, as often as it takes.
-Co<void> JobOps::SleepOn(Job& job, TimePoint deadline, bool slept) {
-  for (;;) {
-    if (job.word_.must_halt()) {
-      co_await Gate(job, /*with_hooks=*/true);
-      continue;
-    }
-    if (slept || job.word_.force_cancelled()) co_return;
-    slept = co_await IdleAwaiter(job, deadline);
+// Puts the gate between the driver, suspended as `self`, and its next step: the end of its sleep, unless it has
+// `slept`. Reached from await_suspend, too (see ParkAwaiter).
+void JobOps::Halt(Job& job, CoHandle self, TimePoint deadline, bool slept) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  Co<void> pause_hook = CallPauseHook(job);
+  if (pause_hook.trivial()) {
+    // Nothing has to run before the job parks: it needs no frame while it is parked.
+    job.in_hook_ = nullptr;
+    job.wake_at_ = deadline;
+    job.slept_ = slept;
+    if (Park(job, self, Job::Suspension::kHalted)) return;
   }
+  StartGate(job, self, std::move(pause_hook), deadline, slept);
+}
+
+void JobOps::StartGate(Job& job, CoHandle self, Co<void> pause_hook, TimePoint deadline, bool slept) {
+  job.gate_ = Gate(job, std::move(pause_hook), deadline, slept);
+  job.gate_.StartWithin(*self.root, self.handle);
+}
+
+void JobOps::ResumeHalted(Job& job) { StartGate(job, job.suspended_, Co<void>(), job.wake_at_, job.slept_); }
+
+// A job that was paused before its start. No hooks: its driver does not run yet.
+Co<absl::Status> JobOps::ParkThenRun(Job& job) {
+  internal::Reached("run.paused_before");
+  while (job.word_.must_halt()) {
+    if (job.word_.move_requested()) co_await MoveAwaiter(job);
+    co_await ParkAwaiter(job);
+  }
+  if (job.word_.force_cancelled()) co_return absl::CancelledError();
+  co_return co_await EnterRun(job);
 }
 
 bool JobOps::SuspendAtPausePoint(Job& job, CoHandle self) {
@@ -120,8 +164,7 @@ bool JobOps::SuspendAtPausePoint(Job& job, CoHandle self) {
                                "': a pause point in a coroutine that Run does not await; put it into Run itself"));
   }
   if (!job.word_.must_halt() || job.in_hook_) return false;
-  job.gate_ = Gate(job, /*with_hooks=*/true);
-  job.gate_.StartWithin(*self.root, self.handle);
+  Halt(job, self, kNoDeadline, /*slept=*/true);
   return true;
 }
 
@@ -134,8 +177,7 @@ bool JobOps::SuspendForSleep(Job& job, CoHandle self, TimePoint deadline) {
     if (job.word_.force_cancelled()) return false;
     const bool woken = job.word_.ConsumeWoken();
     if (job.word_.must_halt() && !job.in_hook_) {
-      job.gate_ = SleepOn(job, deadline, /*slept=*/woken);
-      job.gate_.StartWithin(*self.root, self.handle);
+      Halt(job, self, deadline, /*slept=*/woken);
       return true;
     }
     if (woken) {
@@ -196,13 +238,12 @@ void JobOps::ResumeHook(Job& job, bool timer_fired) {
 
 void JobOps::ResumeSleeper(Job& job, bool timer_fired) {
   const bool slept = SleepIsOver(job, timer_fired);
-  if (slept && !job.word_.must_halt()) {
+  if (job.word_.must_halt()) {
+    internal::Reached("sleep.goes_on");
+    Halt(job, job.suspended_, job.wake_at_, slept);
+  } else if (slept || !SuspendForSleep(job, job.suspended_, job.wake_at_)) {
     job.suspended_.Resume();
-    return;
   }
-  internal::Reached("sleep.goes_on");
-  job.gate_ = SleepOn(job, job.wake_at_, slept);
-  job.gate_.StartWithin(*job.suspended_.root, job.suspended_.handle);
 }
 
 absl::Status JobOps::LeaveGate(Job& job) {

@@ -191,8 +191,10 @@ class JobOps {
   static void ResumeSleeper(Job& job, bool timer_fired);
   // The same inside of the driver's Pause or Resume hook, where a pause is being seen to already.
   static void ResumeHook(Job& job, bool timer_fired);
-  static Co<void> Gate(Job& job, bool with_hooks);
-  static void PassOnWakeUp(Job& job);
+  // Resumes one that is parked without a frame of the gate.
+  static void ResumeHalted(Job& job);
+  static Co<void> CallPauseHook(Job& job);
+  static Co<void> Gate(Job& job, Co<void> pause_hook, TimePoint deadline, bool slept);
 
   // --- In the job's context: its speed limit (throttle.cc) ---
   static bool SuspendForThrottle(Job& job, CoHandle self, uint64_t units);
@@ -366,7 +368,10 @@ class JobOps {
   static void Begin(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static void FinishRun(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static bool SleepIsOver(Job& job, bool timer_fired);
-  static Co<void> SleepOn(Job& job, TimePoint deadline, bool slept);
+  static bool Park(Job& job, CoHandle self, Job::Suspension how) JOBCORE_EXCLUDES(job_mutex);
+  static void Halt(Job& job, CoHandle self, TimePoint deadline, bool slept);
+  static void StartGate(Job& job, CoHandle self, Co<void> pause_hook, TimePoint deadline, bool slept);
+  static void PassOnWakeUp(Job& job);
   static bool TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint deadline, bool throttled = false);
   static void TakeOverSpeed(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static bool ThrottleIsOver(Job& job, uint64_t units);

@@ -46,6 +46,9 @@ void JobOps::Dispatch(Job& job, bool timer_fired) {
     case Job::Suspension::kPlain:
       job.suspended_.Resume();
       return;
+    case Job::Suspension::kHalted:
+      ResumeHalted(job);
+      return;
     case Job::Suspension::kMove:
       Hop(job);
       return;
@@ -76,13 +79,6 @@ void JobOps::Begin(Job& job) {
     return;
   }
   job.run_root_.Start(job.run_);
-}
-
-Co<absl::Status> JobOps::ParkThenRun(Job& job) {
-  internal::Reached("run.paused_before");
-  co_await Gate(job, /*with_hooks=*/false);
-  if (job.word_.force_cancelled()) co_return absl::CancelledError();
-  co_return co_await EnterRun(job);
 }
 
 // Not a coroutine: it makes Run's.

@@ -90,7 +90,8 @@ Co<void> JobOps::ThrottleOn(Job& job, uint64_t units) {
   internal::Reached("throttle.paused");
   for (;;) {
     if (job.word_.must_halt()) {
-      co_await Gate(job, /*with_hooks=*/true);
+      Co<void> pause_hook = CallPauseHook(job);
+      co_await Gate(job, std::move(pause_hook), kNoDeadline, /*slept=*/true);
       continue;
     }
     if (job.word_.force_cancelled()) co_return;
