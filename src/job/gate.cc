@@ -21,7 +21,7 @@ bool JobOps::Park(Job& job, CoHandle self, Job::Suspension how) {
     internal::Reached(job.word_.must_park() ? "park.move_first" : "park.not_any_more");
     return false;
   }
-  job.suspended_ = self;
+  job.suspended_ = self.handle;
   job.suspension_ = how;
   SetStatus(job, Parked(job.status_));
   job.word_.Park();
@@ -52,7 +52,7 @@ class JobOps::MoveAwaiter {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   void await_suspend(std::coroutine_handle<Promise> self) {
-    job_.suspended_ = CoHandle::Of(self, "move to another context");
+    job_.suspended_ = CoHandle::Of(self, "move to another context").handle;
     job_.suspension_ = Job::Suspension::kMove;
     PostResume(job_);
   }
@@ -96,9 +96,9 @@ Co<void> Throw(std::exception_ptr exception) {
 
 // What a hook throws that is no coroutine itself, it throws where it is awaited, as the others do.
 Co<void> JobOps::CallPauseHook(Job& job) {
-  job.in_hook_ = "Pause";
+  job.in_hook_ = Job::Hook::kPause;
   try {
-    return job.driver_->Pause(*job.face_);
+    return job.driver_->Pause(Face(job));
   } catch (...) {
     return Throw(std::current_exception());
   }
@@ -109,14 +109,14 @@ Co<void> JobOps::CallPauseHook(Job& job) {
 Co<void> JobOps::Gate(Job& job, Co<void> pause_hook, TimePoint deadline, bool slept) {
   for (;;) {
     co_await std::move(pause_hook);
-    job.in_hook_ = nullptr;
+    job.in_hook_ = Job::Hook::kNone;
     while (job.word_.must_halt()) {
       if (job.word_.move_requested()) co_await MoveAwaiter(job);
       co_await ParkAwaiter(job);
     }
-    job.in_hook_ = "Resume";
-    co_await job.driver_->Resume(*job.face_);
-    job.in_hook_ = nullptr;
+    job.in_hook_ = Job::Hook::kResume;
+    co_await job.driver_->Resume(Face(job));
+    job.in_hook_ = Job::Hook::kNone;
     PassOnWakeUp(job);
     while (!job.word_.must_halt()) {
       if (slept || job.word_.force_cancelled()) co_return;
@@ -132,7 +132,7 @@ void JobOps::Halt(Job& job, CoHandle self, TimePoint deadline, bool slept) ABSL_
   Co<void> pause_hook = CallPauseHook(job);
   if (pause_hook.trivial()) {
     // Nothing has to run before the job parks: it needs no frame while it is parked.
-    job.in_hook_ = nullptr;
+    job.in_hook_ = Job::Hook::kNone;
     job.wake_at_ = deadline;
     job.slept_ = slept;
     if (Park(job, self, Job::Suspension::kHalted)) return;
@@ -145,7 +145,7 @@ void JobOps::StartGate(Job& job, CoHandle self, Co<void> pause_hook, TimePoint d
   job.gate_.StartWithin(*self.root, self.handle);
 }
 
-void JobOps::ResumeHalted(Job& job) { StartGate(job, job.suspended_, Co<void>(), job.wake_at_, job.slept_); }
+void JobOps::ResumeHalted(Job& job) { StartGate(job, Suspended(job), Co<void>(), job.wake_at_, job.slept_); }
 
 // A job that was paused before its start. No hooks: its driver does not run yet.
 Co<absl::Status> JobOps::ParkThenRun(Job& job) {
@@ -163,7 +163,7 @@ bool JobOps::SuspendAtPausePoint(Job& job, CoHandle self) {
     internal::Die(absl::StrCat("job '", job.id_,
                                "': a pause point in a coroutine that Run does not await; put it into Run itself"));
   }
-  if (!job.word_.must_halt() || job.in_hook_) return false;
+  if (!job.word_.must_halt() || job.InHook()) return false;
   Halt(job, self, kNoDeadline, /*slept=*/true);
   return true;
 }
@@ -176,16 +176,16 @@ bool JobOps::SuspendForSleep(Job& job, CoHandle self, TimePoint deadline) {
   for (;;) {
     if (job.word_.force_cancelled()) return false;
     const bool woken = job.word_.ConsumeWoken();
-    if (job.word_.must_halt() && !job.in_hook_) {
+    if (job.word_.must_halt() && !job.InHook()) {
       Halt(job, self, deadline, /*slept=*/woken);
       return true;
     }
     if (woken) {
       internal::Reached("sleep.woken_before");
-      job.hook_woken_ |= job.in_hook_ != nullptr;
+      job.hook_woken_ |= job.InHook();
       return false;
     }
-    const auto how = job.in_hook_ ? Job::Suspension::kHook : Job::Suspension::kYield;
+    const auto how = job.InHook() ? Job::Suspension::kHook : Job::Suspension::kYield;
     if (TrySuspend(job, self, how, deadline)) return true;
   }
 }
@@ -193,7 +193,7 @@ bool JobOps::SuspendForSleep(Job& job, CoHandle self, TimePoint deadline) {
 // Makes the job idle until `deadline`. False: a request or a wake-up came first, nothing has changed.
 // `throttled`: for a wait that Enter does not end.
 bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint deadline, bool throttled) {
-  job.suspended_ = self;
+  job.suspended_ = self.handle;
   job.suspension_ = how;
   job.wake_at_ = deadline;
   if (deadline == TimePoint::min()) {  // only to the end of the queue: the word stays running
@@ -214,7 +214,7 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
     }
     job.timer_->ArmAt(deadline);
   }
-  if (throttled ? job.word_.TryIdleThrottled(job.in_hook_) : job.word_.TryIdle(job.in_hook_)) {
+  if (throttled ? job.word_.TryIdleThrottled(job.InHook()) : job.word_.TryIdle(job.InHook())) {
     self.SuspendIn(throttled ? kThrottled : deadline == kNoDeadline ? kYield : kSleep);
     return true;
   }
@@ -226,31 +226,31 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
 
 bool JobOps::SleepIsOver(Job& job, bool timer_fired) {
   const bool woken = job.word_.ConsumeWoken();
-  if (woken && job.in_hook_ != nullptr) job.hook_woken_ = true;
+  if (woken && job.InHook()) job.hook_woken_ = true;
   return woken || timer_fired || job.word_.force_cancelled() || job.wake_at_ == TimePoint::min() ||
          (job.wake_at_ != kNoDeadline && job.context().clock().Now() >= job.wake_at_);
 }
 
 void JobOps::ResumeHook(Job& job, bool timer_fired) {
-  if (!SleepIsOver(job, timer_fired) && TrySuspend(job, job.suspended_, Job::Suspension::kHook, job.wake_at_)) return;
-  job.suspended_.Resume();
+  if (!SleepIsOver(job, timer_fired) && TrySuspend(job, Suspended(job), Job::Suspension::kHook, job.wake_at_)) return;
+  Suspended(job).Resume();
 }
 
 void JobOps::ResumeSleeper(Job& job, bool timer_fired) {
   const bool slept = SleepIsOver(job, timer_fired);
   if (job.word_.must_halt()) {
     internal::Reached("sleep.goes_on");
-    Halt(job, job.suspended_, job.wake_at_, slept);
-  } else if (slept || !SuspendForSleep(job, job.suspended_, job.wake_at_)) {
-    job.suspended_.Resume();
+    Halt(job, Suspended(job), job.wake_at_, slept);
+  } else if (slept || !SuspendForSleep(job, Suspended(job), job.wake_at_)) {
+    Suspended(job).Resume();
   }
 }
 
 absl::Status JobOps::LeaveGate(Job& job) {
   if (!job.gate_.trivial() && job.gate_.done()) {
     Co<void> gate = std::move(job.gate_);
-    if (job.in_hook_ != nullptr) internal::Reached("gate.hook_threw");
-    job.in_hook_ = nullptr;  // a hook that threw has left it set
+    if (job.InHook()) internal::Reached("gate.hook_threw");
+    job.in_hook_ = Job::Hook::kNone;  // a hook that threw has left it set
     PassOnWakeUp(job);
     gate.Take();  // rethrows that into Run
   }

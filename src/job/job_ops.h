@@ -161,10 +161,8 @@ class JobOps {
   // Units per second; takes a sample.
   static double Rate(const Job& job, TimePoint now, const ProgressSnapshot& progress, const JobTimes& times)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  // The only ones that change the pause reasons.
-  static void RecordReason(Job& job, std::string_view reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static void EraseReason(Job& job, std::vector<std::string>::const_iterator reason)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static Nanoseconds& TimeIn(Job& job, JobStatus status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static bool HasReason(const Job& job, std::string_view reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void VoidReasons(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // JobTimes::throttled (throttle.cc) and ::waiting (job.cc), up to now.
   static Nanoseconds ThrottledTime(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -331,7 +329,7 @@ class JobOps {
       JOBCORE_EXCLUDES(job_mutex);
 
  private:
-  static internal::JobAccount& Account(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static internal::JobAccount& Account(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   class ParkAwaiter;
   class IdleAwaiter;
@@ -344,6 +342,9 @@ class JobOps {
     JobContext face;
     JobTxn own_group;
   };
+  // What the driver sees of the job.
+  static JobContext& Face(Job& job) { return static_cast<Block&>(job).face; }
+  static CoHandle Suspended(Job& job) { return {job.suspended_, &job.run_root_}; }
   static bool HasOwnGroup(const Job& job) { return job.txn_->number() == job.number_; }
 
   // What the job's own suspensions are called. Nothing but the job's user ends them, and nothing is wrong if they last.

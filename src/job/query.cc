@@ -9,19 +9,11 @@
 #include <optional>
 #include <span>
 
+#include "job/job_account.h"
 #include "job/job_ops.h"
 #include "job/rate_estimate.h"
 
 namespace jobcore::inline JOBCORE_ABI {
-namespace {
-
-// For what most jobs have none of: then there is nothing to do but look.
-template <typename Container>
-void CopyRare(const Container& from, Container& to) {
-  if (!from.empty() || !to.empty()) to = from;
-}
-
-}  // namespace
 
 void JobOps::GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) {
   info.id = job.id_;
@@ -30,7 +22,11 @@ void JobOps::GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) {
   info.type = job.type_;
   info.context = job.context().name();
   info.status = job.status_;
-  CopyRare(job.pause_reasons_, info.pause_reasons);
+  if (job.account_ != nullptr) {
+    job.account_->reasons.CopyTo(info.pause_reasons);
+  } else if (!info.pause_reasons.empty()) {
+    info.pause_reasons.clear();
+  }
   info.cancelling = job.word_.cancel_requested();
   info.auto_finalize = job.auto_finalize_;
   info.auto_dismiss = job.auto_dismiss_;
