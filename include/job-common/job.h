@@ -115,6 +115,8 @@ class Job {
   Job(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn& group, std::unique_ptr<JobDriver> driver);
   ~Job();
 
+  // What queries read is kept together, in few cache lines.
+
   // --- Constant after creation ---
   JobCore& core_;
   const uint64_t number_;
@@ -136,14 +138,6 @@ class Job {
   // Written under job_mutex, by the job itself or while it is not started. Stable for whoever owns the word.
   internal::Atomic<AioContext*> context_;
   Progress progress_;
-  struct Item final : WorkItem {
-    Item(const char* name, Function function, Job& j) : WorkItem(name, function), job(j) {}
-    Job& job;
-  };
-  // Posted by whoever has taken the word out of idle, parked or not started: before Run has ended, so the registry has
-  // a reference. After that it is made another item: the first member's for the finalisation of the group, and, by
-  // whoever drops the last reference, for the destruction of the job.
-  Item item_;
   internal::Atomic<uint32_t> references_{2};  // the registry's, and its creator's
 
   // --- Guarded by job_mutex ---
@@ -154,12 +148,9 @@ class Job {
   bool watched_ ABSL_GUARDED_BY(job_mutex) = false;  // force-cancelled, and the core's CancelWatch counts it
   IoStatus io_status_ ABSL_GUARDED_BY(job_mutex) = IoStatus::kOk;
   ReadyCapabilities capabilities_ ABSL_GUARDED_BY(job_mutex) = {.complete = false};
-  // The contexts, but for the main one, that it lives in or has lived in: somebody may still be posting to one.
-  absl::InlinedVector<std::shared_ptr<AioContext>, 1> homes_ ABSL_GUARDED_BY(job_mutex);
   internal::OutcomeSlot outcome_ ABSL_GUARDED_BY(job_mutex);
   std::shared_ptr<const JobDetails> details_ ABSL_GUARDED_BY(job_mutex);
   uint64_t last_event_ ABSL_GUARDED_BY(job_mutex) = 0;
-  std::unique_ptr<internal::PendingVerbs> pending_ ABSL_GUARDED_BY(job_mutex);  // made on first use
   // Made under job_mutex when the job gets its first limit, before the word says so; never replaced.
   std::unique_ptr<internal::Throttling> throttling_;
   // What becomes JobTimes (times.cc).
@@ -175,12 +166,16 @@ class Job {
   std::unique_ptr<internal::JobAccount> account_ ABSL_GUARDED_BY(job_mutex);  // made on first use
   // Since it was started or resumed, if somebody has looked at it: made by queries.
   mutable std::unique_ptr<internal::RateEstimate> rate_ ABSL_GUARDED_BY(job_mutex);
+  std::unique_ptr<internal::PendingVerbs> pending_ ABSL_GUARDED_BY(job_mutex);  // made on first use
+  // The contexts, but for the main one, that it lives in or has lived in: somebody may still be posting to one.
+  absl::InlinedVector<std::shared_ptr<AioContext>, 1> homes_ ABSL_GUARDED_BY(job_mutex);
 
   // --- Only touched in the job's context (by the owner of the word) ---
   struct RunRoot final : CoRoot {
     RunRoot(DoneFunction on_done, Job& j) : CoRoot(on_done), job(j) {}
     Job& job;
   };
+  RunRoot run_root_;
   Suspension suspension_ = Suspension::kStart;
   bool serving_ = false;       // requests (complete, change) are being served: a hook is in progress
   bool run_entered_ = false;   // Run has been called
@@ -193,7 +188,14 @@ class Job {
   bool InHook() const { return in_hook_.load(std::memory_order_relaxed) != Hook::kNone; }
   TimePoint wake_at_ = kNoDeadline;    // of the sleep it is suspended in
   std::coroutine_handle<> suspended_;  // of run_root_: to resume when suspension_ ends
-  RunRoot run_root_;
+  struct Item final : WorkItem {
+    Item(const char* name, Function function, Job& j) : WorkItem(name, function), job(j) {}
+    Job& job;
+  };
+  // Posted by whoever has taken the word out of idle, parked or not started: before Run has ended, so the registry has
+  // a reference. After that it is made another item: the first member's for the finalisation of the group, and, by
+  // whoever drops the last reference, for the destruction of the job.
+  Item item_;
   Co<absl::Status> run_;
   Co<void> gate_;  // what stands between the driver and its next step while it is paused
   absl::Status run_status_;

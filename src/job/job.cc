@@ -44,8 +44,8 @@ Job::Job(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn& group, std
       auto_dismiss_(spec.auto_dismiss),
       context_(spec.context != nullptr ? spec.context : &core.main_context()),
       progress_(spec.unit),
-      item_("job", &JobOps::ResumeJob, *this),
-      run_root_(&JobOps::RunReturned, *this) {
+      run_root_(&JobOps::RunReturned, *this),
+      item_("job", &JobOps::ResumeJob, *this) {
   if (spec.context != nullptr && spec.context != &core.main_context()) {
     homes_.push_back(spec.context->shared_from_this());
   }

@@ -28,18 +28,18 @@ class PauseReasons {
   bool contains(std::string_view reason) const { return Find(reason) != records_.size(); }
   // In the order given. Into `reasons`, whose memory is used again.
   void CopyTo(std::vector<std::string>& reasons) const {
-    absl::InlinedVector<const Record*, 4> given;
-    for (size_t i = 0; i < records_.size(); ++i) {
-      if (i != kOthers && records_[i].given != 0) given.push_back(&records_[i]);
+    size_t count = 0;
+    for (const Record* next = FirstGivenAfter(0); next != nullptr; next = FirstGivenAfter(next->given)) {
+      if (reasons.size() == count) reasons.emplace_back();
+      if (reasons[count] != next->reason) reasons[count] = next->reason;
+      ++count;
     }
-    std::sort(given.begin(), given.end(), [](const Record* a, const Record* b) { return a->given < b->given; });
-    reasons.resize(given.size());
-    for (size_t i = 0; i < given.size(); ++i) reasons[i] = given[i]->reason;
+    reasons.resize(count);
   }
   void CopyTimesTo(TimePoint now, std::vector<PauseTime>& times) const {
     times.resize(std::min(records_.size(), kOthers + 1));
     for (size_t i = 0; i < times.size(); ++i) {
-      times[i].reason = records_[i].reason;
+      if (times[i].reason != records_[i].reason) times[i].reason = records_[i].reason;
       times[i].time = records_[i].time + (records_[i].given != 0 ? now.time_since_epoch() : Nanoseconds(0));
     }
   }
@@ -87,6 +87,15 @@ class PauseReasons {
 
   static void Begin(Record& record, TimePoint now) { record.time -= now.time_since_epoch(); }
   static void End(Record& record, TimePoint now) { record.time += now.time_since_epoch(); }
+  // Null: none.
+  const Record* FirstGivenAfter(uint32_t given) const {
+    const Record* first = nullptr;
+    for (size_t i = 0; i < records_.size(); ++i) {
+      const Record& record = records_[i];
+      if (i != kOthers && record.given > given && (first == nullptr || record.given < first->given)) first = &record;
+    }
+    return first;
+  }
   // Of one that is given; or how many there are.
   size_t Find(std::string_view reason) const {
     size_t i = 0;

@@ -345,7 +345,7 @@ class JobOps {
   // What the driver sees of the job.
   static JobContext& Face(Job& job) { return static_cast<Block&>(job).face; }
   static CoHandle Suspended(Job& job) { return {job.suspended_, &job.run_root_}; }
-  static bool HasOwnGroup(const Job& job) { return job.txn_->number() == job.number_; }
+  static bool HasOwnGroup(const Job& job) { return job.txn_ == &static_cast<const Block&>(job).own_group; }
 
   // What the job's own suspensions are called. Nothing but the job's user ends them, and nothing is wrong if they last.
   static constexpr char kYield[] = "yield";

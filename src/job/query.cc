@@ -18,9 +18,10 @@ namespace jobcore::inline JOBCORE_ABI {
 void JobOps::GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) {
   info.id = job.id_;
   info.number = job.number_;
-  info.group = job.txn_->number();
-  info.type = job.type_;
-  info.context = job.context().name();
+  info.group = HasOwnGroup(job) ? job.number_ : job.txn_->number();
+  // Most jobs are as the one before that the record is of.
+  if (info.type != job.type_) info.type = job.type_;
+  if (const std::string& context = job.context().name(); info.context != context) info.context = context;
   info.status = job.status_;
   if (job.account_ != nullptr) {
     job.account_->reasons.CopyTo(info.pause_reasons);
@@ -90,21 +91,22 @@ std::vector<JobInfo> QueryPage(const JobCore& core, QueryCursor& cursor, size_t 
 }
 
 void SnapshotJobs(JobCore& core, std::vector<JobInfo>& all) {
-  // Room for the records is made while the mutex is free.
-  size_t room;
+  size_t size;
   {
     JobLock lock(core);
-    room = core.job_count();
+    size = core.job_count();
   }
+  all.reserve(size + kMaxPage);
   QueryCursor cursor;
-  size_t size = 0;
+  size = 0;
   for (bool more = true; more;) {
-    all.resize(room);
+    // The records are made while the mutex is free; no sooner than they are needed, so that they are still in the
+    // cache.
+    if (all.size() < size + kMaxPage) all.resize(size + kMaxPage);
     JobLock lock(core);
-    const Filled page = Fill(core, cursor, std::span(all).subspan(size, std::min(room - size, kMaxPage)));
+    const Filled page = Fill(core, cursor, std::span(all).subspan(size, kMaxPage));
     size += page.count;
     more = page.more;
-    if (more) room = std::max(room, size + kMaxPage);  // some are newer than the count
   }
   all.resize(size);
 }

@@ -69,8 +69,6 @@ TimePoint JobOps::AccountTransition(Job& job, JobStatus from, JobStatus to) {
 
 void JobOps::GetTimes(const Job& job, TimePoint now, JobTimes& times) {
   const auto instant = [&core = job.core_](TimePoint time) { return Instant{time, core.WallTimeOf(time)}; };
-  const auto in = [&times](JobStatus status) -> Nanoseconds& { return times.in_status[static_cast<size_t>(status)]; };
-
   times.created = instant(job.created_at_);
   times.started.reset();
   times.concluded.reset();
@@ -79,19 +77,20 @@ void JobOps::GetTimes(const Job& job, TimePoint now, JobTimes& times) {
     const Nanoseconds in_concluded = job.in_status_[static_cast<size_t>(JobStatus::kConcluded) - Job::kFirstTimed];
     times.concluded = instant(job.status_since_ - in_concluded);
   }
+  static constexpr std::array<Nanoseconds, 3> kNone{};
   const internal::JobAccount* const account = job.account_.get();
-  times.in_status = {};
-  in(JobStatus::kRunning) = job.running_time_;
+  const auto& [paused, ready, standby] = account != nullptr ? account->in_status : kNone;
+  const auto& [waiting, pending, aborting, concluded] = job.in_status_;
+  const Nanoseconds created = job.status_ != JobStatus::kCreated ? job.left_created_at_ - job.created_at_ : kNone[0];
+  times.in_status = {kNone[0], created, job.running_time_, paused,    ready,   standby,
+                     waiting,  pending, aborting,          concluded, kNone[0]};
+  if (job.status_ != JobStatus::kNull) times.in_status[static_cast<size_t>(job.status_)] += now - job.status_since_;
   if (account != nullptr) {
-    std::copy(account->in_status.begin(), account->in_status.end(), &in(JobStatus::kPaused));
     account->reasons.CopyTimesTo(now, times.pauses);
   } else if (!times.pauses.empty()) {
     times.pauses.clear();
   }
-  std::copy(job.in_status_.begin(), job.in_status_.end(), times.in_status.begin() + Job::kFirstTimed);
-  if (job.status_ != JobStatus::kCreated) in(JobStatus::kCreated) = job.left_created_at_ - job.created_at_;
-  if (job.status_ != JobStatus::kNull) in(job.status_) += now - job.status_since_;
-  times.throttled = ThrottledTime(job);
+  times.throttled = job.throttling_ != nullptr ? ThrottledTime(job) : Nanoseconds(0);
   times.waiting = WaitingTime(job, times, now);
 }
 
