@@ -6,6 +6,7 @@
 #include "job-common/job_times.h"
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <utility>
 

@@ -3,7 +3,6 @@
 // What monitors ask of one job. A verb validates, records and kicks; what needs the driver, or the main
 // context, happens there, later.
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
