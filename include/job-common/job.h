@@ -13,6 +13,7 @@
 
 #include <array>
 #include <atomic>
+#include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -53,6 +54,7 @@ struct ReadyCapabilities {
 namespace internal {
 struct JobAccount;
 struct PendingVerbs;
+class RateEstimate;
 struct ResourceUse;
 struct Throttling;
 }  // namespace internal
@@ -63,9 +65,9 @@ class Job {
   Job& operator=(const Job&) = delete;
 
   // --- Any thread ---
-  const std::string& id() const { return id_; }  // empty: internal, invisible to monitors and events
-  uint64_t number() const { return number_; }    // growing in order of creation, per core; never reused
-  const std::string& type() const { return type_; }
+  const std::string& id() const { return id_; }    // empty: internal, invisible to monitors and events
+  uint64_t number() const { return number_; }      // growing in order of creation, per core; never reused
+  std::string_view type() const { return type_; }  // lives as long as the job
   bool internal() const { return id_.empty(); }
   bool auto_finalize() const { return auto_finalize_; }
   bool auto_dismiss() const { return auto_dismiss_; }
@@ -84,7 +86,7 @@ class Job {
   // How it ends; null while that is open (before kAborting or kConcluded).
   const JobOutcome* outcome() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Why it is paused or is to pause, in the order given.
-  const std::vector<std::string>& pause_reasons() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  std::vector<std::string> pause_reasons() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
  private:
   friend class JobContext;
@@ -98,6 +100,7 @@ class Job {
     kStart,     // Run has not been entered
     kYield,     // in a sleep or yield of the driver: look for a pause before resuming it
     kHook,      // in a sleep or yield of the Pause or Resume hook: a pause does not end it
+    kHalted,    // parked without a frame of the gate, as the Pause hook had nothing to do: now it needs one
     kPlain,     // inside the gate: resume it as it is
     kMove,      // inside the gate: nothing of it is on any stack, so it can go to another context
     kThrottle,  // waits for its speed limit: look at that, and for a pause, before resuming it
@@ -108,41 +111,34 @@ class Job {
   // Drained from the group's first Prepare to its last Clean.
   absl::Span<Resource* const> still_at_end() const;
 
-  // `group`, to which a reference is taken over, and `face` may not be constructed yet.
-  Job(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn& group, JobContext& face,
-      std::unique_ptr<JobDriver> driver);
+  // `group`, to which a reference is taken over, may not be constructed yet.
+  Job(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn& group, std::unique_ptr<JobDriver> driver);
   ~Job();
+
+  // What queries read is kept together, in few cache lines.
 
   // --- Constant after creation ---
   JobCore& core_;
   const uint64_t number_;
   const std::string id_;
-  const std::string type_;
+  const std::string_view type_;              // the driver's
+  JobTxn* const txn_;                        // its group
+  const std::unique_ptr<JobDriver> driver_;  // its hooks run in context_, the finalisation hooks in the main one
+  const std::unique_ptr<const internal::ResourceUse> resource_use_;  // null: uses none
   const bool auto_finalize_;
   const bool auto_dismiss_;
-  const std::unique_ptr<JobDriver> driver_;  // its hooks run in context_, the finalisation hooks in the main one
-  JobContext* const face_;                   // what the driver sees of this job
-  JobTxn* const txn_;                        // its group
-  const std::unique_ptr<const internal::ResourceUse> resource_use_;  // null: uses none
 
   // --- Lock-free ---
-  JobWord word_;
-  internal::Atomic<uint32_t> references_{2};  // the registry's, and its creator's
-  // Written under job_mutex, by the job itself or while it is not started. Stable for whoever owns the word.
-  internal::Atomic<AioContext*> context_;
-  Progress progress_;
-  struct Item final : WorkItem {
-    Item(const char* name, Function function, Job& j) : WorkItem(name, function), job(j) {}
-    Job& job;
-  };
   // A request that its Run is to serve has been recorded in pending_. Set under job_mutex, before that is posted.
   std::atomic<bool> asked_{false};
   // A cancel that the driver has not been told of has been recorded there. Written under job_mutex, and set before the
   // word says that the job is cancelled.
   std::atomic<bool> cancel_untold_{false};
-  // Posted by whoever has taken the word out of idle, parked or not started: before Run has ended, so the registry has
-  // a reference. Whoever drops the last one makes this another item, for its destruction.
-  Item item_;
+  JobWord word_;
+  // Written under job_mutex, by the job itself or while it is not started. Stable for whoever owns the word.
+  internal::Atomic<AioContext*> context_;
+  Progress progress_;
+  internal::Atomic<uint32_t> references_{2};  // the registry's, and its creator's
 
   // --- Guarded by job_mutex ---
   JobStatus status_ ABSL_GUARDED_BY(job_mutex) = JobStatus::kUndefined;
@@ -152,40 +148,54 @@ class Job {
   bool watched_ ABSL_GUARDED_BY(job_mutex) = false;  // force-cancelled, and the core's CancelWatch counts it
   IoStatus io_status_ ABSL_GUARDED_BY(job_mutex) = IoStatus::kOk;
   ReadyCapabilities capabilities_ ABSL_GUARDED_BY(job_mutex) = {.complete = false};
-  // The contexts, but for the main one, that it lives in or has lived in: somebody may still be posting to one.
-  absl::InlinedVector<std::shared_ptr<AioContext>, 1> homes_ ABSL_GUARDED_BY(job_mutex);
   internal::OutcomeSlot outcome_ ABSL_GUARDED_BY(job_mutex);
-  std::vector<std::string> pause_reasons_ ABSL_GUARDED_BY(job_mutex);
   std::shared_ptr<const JobDetails> details_ ABSL_GUARDED_BY(job_mutex);
   uint64_t last_event_ ABSL_GUARDED_BY(job_mutex) = 0;
-  std::unique_ptr<internal::PendingVerbs> pending_ ABSL_GUARDED_BY(job_mutex);  // made on first use
   // Made under job_mutex when the job gets its first limit, before the word says so; never replaced.
   std::unique_ptr<internal::Throttling> throttling_;
-  // What becomes JobTimes (times.cc). A query, too, may make the rest of the account: the rate is estimated there.
+  // What becomes JobTimes (times.cc).
   TimePoint created_at_ ABSL_GUARDED_BY(job_mutex){};
   TimePoint left_created_at_ ABSL_GUARDED_BY(job_mutex){};  // when it was started, if it was
   TimePoint status_since_ ABSL_GUARDED_BY(job_mutex){};
-  // From kRunning to kConcluded: the time in those that it has left.
-  static constexpr size_t kFirstTimed = static_cast<size_t>(JobStatus::kRunning);
+  // The time in those that it has left; what few jobs are in is in the account.
+  Nanoseconds running_time_ ABSL_GUARDED_BY(job_mutex){};
+  // From kWaiting to kConcluded.
+  static constexpr size_t kFirstTimed = static_cast<size_t>(JobStatus::kWaiting);
   static constexpr size_t kEndTimed = static_cast<size_t>(JobStatus::kConcluded) + 1;
   std::array<Nanoseconds, kEndTimed - kFirstTimed> in_status_ ABSL_GUARDED_BY(job_mutex){};
-  mutable std::unique_ptr<internal::JobAccount> account_ ABSL_GUARDED_BY(job_mutex);  // made on first use
+  std::unique_ptr<internal::JobAccount> account_ ABSL_GUARDED_BY(job_mutex);  // made on first use
+  // Since it was started or resumed, if somebody has looked at it: made by queries.
+  mutable std::unique_ptr<internal::RateEstimate> rate_ ABSL_GUARDED_BY(job_mutex);
+  std::unique_ptr<internal::PendingVerbs> pending_ ABSL_GUARDED_BY(job_mutex);  // made on first use
+  // The contexts, but for the main one, that it lives in or has lived in: somebody may still be posting to one.
+  absl::InlinedVector<std::shared_ptr<AioContext>, 1> homes_ ABSL_GUARDED_BY(job_mutex);
 
   // --- Only touched in the job's context (by the owner of the word) ---
   struct RunRoot final : CoRoot {
     RunRoot(DoneFunction on_done, Job& j) : CoRoot(on_done), job(j) {}
     Job& job;
   };
+  RunRoot run_root_;
   Suspension suspension_ = Suspension::kStart;
   bool serving_ = false;       // requests (complete, change) are being served: a hook is in progress
   bool run_entered_ = false;   // Run has been called
   bool run_returned_ = false;  // Run has returned (and may wait for that hook)
   bool hook_woken_ = false;    // a wake-up has ended a sleep of the Pause or Resume hook
-  // The driver's "Pause" or "Resume" hook that it is in, where yields do not park; or null. Read by dumps, too.
-  std::atomic<const char*> in_hook_{nullptr};
-  TimePoint wake_at_ = kNoDeadline;  // of the sleep it is suspended in
-  CoHandle suspended_;               // to resume when suspension_ ends
-  RunRoot run_root_;
+  bool slept_ = false;         // while it is kHalted: the sleep that it was in is over
+  enum class Hook : unsigned char { kNone, kPause, kResume };
+  // The driver's that it is in, where yields do not park. Read by dumps, too.
+  std::atomic<Hook> in_hook_{Hook::kNone};
+  bool InHook() const { return in_hook_.load(std::memory_order_relaxed) != Hook::kNone; }
+  TimePoint wake_at_ = kNoDeadline;    // of the sleep it is suspended in
+  std::coroutine_handle<> suspended_;  // of run_root_: to resume when suspension_ ends
+  struct Item final : WorkItem {
+    Item(const char* name, Function function, Job& j) : WorkItem(name, function), job(j) {}
+    Job& job;
+  };
+  // Posted by whoever has taken the word out of idle, parked or not started: before Run has ended, so the registry has
+  // a reference. After that it is made another item: the first member's for the finalisation of the group, and, by
+  // whoever drops the last reference, for the destruction of the job.
+  Item item_;
   Co<absl::Status> run_;
   Co<void> gate_;  // what stands between the driver and its next step while it is paused
   absl::Status run_status_;

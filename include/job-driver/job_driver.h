@@ -44,7 +44,7 @@ class JobDriver {
   // In the main context, when the last JobRef has gone; never under job_mutex.
   virtual ~JobDriver() = default;
 
-  // What kind of job this is: "backup". Read once, at creation.
+  // What kind of job this is: "backup". Called once, at creation; the text lives as long as the driver.
   virtual std::string_view type() const { return "job"; }
 
   // --- In the job's context ---

@@ -13,7 +13,22 @@
 
 namespace jobcore::inline JOBCORE_ABI {
 
-// Parks the job, unless it need not park any more.
+// Parks the job, unless it need not park any more: then false, and nothing has changed. `how`: see Job::Suspension.
+bool JobOps::Park(Job& job, CoHandle self, Job::Suspension how) {
+  JobLock lock(job.core_);
+  // One that is to move does so before it parks: a parked job can be resumed from anywhere.
+  if (!job.word_.must_park() || job.word_.move_requested()) {
+    internal::Reached(job.word_.must_park() ? "park.move_first" : "park.not_any_more");
+    return false;
+  }
+  job.suspended_ = self.handle;
+  job.suspension_ = how;
+  SetStatus(job, Parked(job.status_));
+  job.word_.Park();
+  self.SuspendIn(kParked);
+  return true;
+}
+
 class JobOps::ParkAwaiter {
  public:
   explicit ParkAwaiter(Job& job) : job_(job) {}
@@ -22,25 +37,11 @@ class JobOps::ParkAwaiter {
   // it that no coroutine suspends with the mutex held.
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> self) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return Park(CoHandle::Of(self));
+    return Park(job_, CoHandle::Of(self), Job::Suspension::kPlain);
   }
   void await_resume() const noexcept {}
 
  private:
-  bool Park(CoHandle self) JOBCORE_EXCLUDES(job_mutex) {
-    JobLock lock(job_.core_);
-    // One that is to move does so before it parks: a parked job can be resumed from anywhere.
-    if (!job_.word_.must_park() || job_.word_.move_requested()) {
-      internal::Reached(job_.word_.must_park() ? "park.move_first" : "park.not_any_more");
-      return false;
-    }
-    job_.suspended_ = self;
-    job_.suspension_ = Job::Suspension::kPlain;
-    SetStatus(job_, Parked(job_.status_));
-    job_.word_.Park();
-    self.SuspendIn(kParked);
-    return true;
-  }
   Job& job_;
 };
 
@@ -51,7 +52,7 @@ class JobOps::MoveAwaiter {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   void await_suspend(std::coroutine_handle<Promise> self) {
-    job_.suspended_ = CoHandle::Of(self, "move to another context");
+    job_.suspended_ = CoHandle::Of(self, "move to another context").handle;
     job_.suspension_ = Job::Suspension::kMove;
     PostResume(job_);
   }
@@ -84,34 +85,77 @@ void JobOps::PassOnWakeUp(Job& job) {
   (void)job.word_.TakeByEnter();  // the job runs: only leaves the bit
 }
 
-Co<void> JobOps::Gate(Job& job, bool with_hooks) {
-  if (with_hooks) {
-    job.in_hook_ = "Pause";
-    co_await job.driver_->Pause(*job.face_);
-    job.in_hook_ = nullptr;
+namespace {
+
+Co<void> Throw(std::exception_ptr exception) {
+  std::rethrow_exception(exception);
+  co_return;
+}
+
+}  // namespace
+
+// What a hook throws that is no coroutine itself, it throws where it is awaited, as the others do.
+Co<void> JobOps::CallPauseHook(Job& job) {
+  job.in_hook_ = Job::Hook::kPause;
+  try {
+    return job.driver_->Pause(Face(job));
+  } catch (...) {
+    return Throw(std::current_exception());
   }
+}
+
+// What stands between the driver and its next step while it is to be paused, and then until its sleep, which a pause
+// or a move has cut into, is over. Begins with what the Pause hook has returned.
+Co<void> JobOps::Gate(Job& job, Co<void> pause_hook, TimePoint deadline, bool slept) {
+  for (;;) {
+    co_await std::move(pause_hook);
+    job.in_hook_ = Job::Hook::kNone;
+    while (job.word_.must_halt()) {
+      if (job.word_.move_requested()) co_await MoveAwaiter(job);
+      co_await ParkAwaiter(job);
+    }
+    job.in_hook_ = Job::Hook::kResume;
+    co_await job.driver_->Resume(Face(job));
+    job.in_hook_ = Job::Hook::kNone;
+    PassOnWakeUp(job);
+    while (!job.word_.must_halt()) {
+      if (slept || job.word_.force_cancelled()) co_return;
+      slept = co_await IdleAwaiter(job, deadline);
+    }
+    pause_hook = CallPauseHook(job);
+  }
+}
+
+// Puts the gate between the driver, suspended as `self`, and its next step: the end of its sleep, unless it has
+// `slept`. Reached from await_suspend, too (see ParkAwaiter).
+void JobOps::Halt(Job& job, CoHandle self, TimePoint deadline, bool slept) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  Co<void> pause_hook = CallPauseHook(job);
+  if (pause_hook.trivial()) {
+    // Nothing has to run before the job parks: it needs no frame while it is parked.
+    job.in_hook_ = Job::Hook::kNone;
+    job.wake_at_ = deadline;
+    job.slept_ = slept;
+    if (Park(job, self, Job::Suspension::kHalted)) return;
+  }
+  StartGate(job, self, std::move(pause_hook), deadline, slept);
+}
+
+void JobOps::StartGate(Job& job, CoHandle self, Co<void> pause_hook, TimePoint deadline, bool slept) {
+  job.gate_ = Gate(job, std::move(pause_hook), deadline, slept);
+  job.gate_.StartWithin(*self.root, self.handle);
+}
+
+void JobOps::ResumeHalted(Job& job) { StartGate(job, Suspended(job), Co<void>(), job.wake_at_, job.slept_); }
+
+// A job that was paused before its start. No hooks: its driver does not run yet.
+Co<absl::Status> JobOps::ParkThenRun(Job& job) {
+  internal::Reached("run.paused_before");
   while (job.word_.must_halt()) {
     if (job.word_.move_requested()) co_await MoveAwaiter(job);
     co_await ParkAwaiter(job);
   }
-  if (with_hooks) {
-    job.in_hook_ = "Resume";
-    co_await job.driver_->Resume(*job.face_);
-    job.in_hook_ = nullptr;
-    PassOnWakeUp(job);
-  }
-}
-
-// A sleep that a pause or a move has cut into: parks, then sleeps what is left of it, as often as it takes.
-Co<void> JobOps::SleepOn(Job& job, TimePoint deadline, bool slept) {
-  for (;;) {
-    if (job.word_.must_halt()) {
-      co_await Gate(job, /*with_hooks=*/true);
-      continue;
-    }
-    if (slept || job.word_.force_cancelled()) co_return;
-    slept = co_await IdleAwaiter(job, deadline);
-  }
+  if (job.word_.force_cancelled()) co_return absl::CancelledError();
+  co_return co_await EnterRun(job);
 }
 
 bool JobOps::SuspendAtPausePoint(Job& job, CoHandle self) {
@@ -119,9 +163,8 @@ bool JobOps::SuspendAtPausePoint(Job& job, CoHandle self) {
     internal::Die(absl::StrCat("job '", job.id_,
                                "': a pause point in a coroutine that Run does not await; put it into Run itself"));
   }
-  if (!job.word_.must_halt() || job.in_hook_) return false;
-  job.gate_ = Gate(job, /*with_hooks=*/true);
-  job.gate_.StartWithin(*self.root, self.handle);
+  if (!job.word_.must_halt() || job.InHook()) return false;
+  Halt(job, self, kNoDeadline, /*slept=*/true);
   return true;
 }
 
@@ -133,17 +176,16 @@ bool JobOps::SuspendForSleep(Job& job, CoHandle self, TimePoint deadline) {
   for (;;) {
     if (job.word_.force_cancelled()) return false;
     const bool woken = job.word_.ConsumeWoken();
-    if (job.word_.must_halt() && !job.in_hook_) {
-      job.gate_ = SleepOn(job, deadline, /*slept=*/woken);
-      job.gate_.StartWithin(*self.root, self.handle);
+    if (job.word_.must_halt() && !job.InHook()) {
+      Halt(job, self, deadline, /*slept=*/woken);
       return true;
     }
     if (woken) {
       internal::Reached("sleep.woken_before");
-      job.hook_woken_ |= job.in_hook_ != nullptr;
+      job.hook_woken_ |= job.InHook();
       return false;
     }
-    const auto how = job.in_hook_ ? Job::Suspension::kHook : Job::Suspension::kYield;
+    const auto how = job.InHook() ? Job::Suspension::kHook : Job::Suspension::kYield;
     if (TrySuspend(job, self, how, deadline)) return true;
   }
 }
@@ -151,7 +193,7 @@ bool JobOps::SuspendForSleep(Job& job, CoHandle self, TimePoint deadline) {
 // Makes the job idle until `deadline`. False: a request or a wake-up came first, nothing has changed.
 // `throttled`: for a wait that Enter does not end.
 bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint deadline, bool throttled) {
-  job.suspended_ = self;
+  job.suspended_ = self.handle;
   job.suspension_ = how;
   job.wake_at_ = deadline;
   if (deadline == TimePoint::min()) {  // only to the end of the queue: the word stays running
@@ -172,7 +214,7 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
     }
     job.timer_->ArmAt(deadline);
   }
-  if (throttled ? job.word_.TryIdleThrottled(job.in_hook_) : job.word_.TryIdle(job.in_hook_)) {
+  if (throttled ? job.word_.TryIdleThrottled(job.InHook()) : job.word_.TryIdle(job.InHook())) {
     self.SuspendIn(throttled ? kThrottled : deadline == kNoDeadline ? kYield : kSleep);
     return true;
   }
@@ -184,32 +226,31 @@ bool JobOps::TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint 
 
 bool JobOps::SleepIsOver(Job& job, bool timer_fired) {
   const bool woken = job.word_.ConsumeWoken();
-  if (woken && job.in_hook_ != nullptr) job.hook_woken_ = true;
+  if (woken && job.InHook()) job.hook_woken_ = true;
   return woken || timer_fired || job.word_.force_cancelled() || job.wake_at_ == TimePoint::min() ||
          (job.wake_at_ != kNoDeadline && job.context().clock().Now() >= job.wake_at_);
 }
 
 void JobOps::ResumeHook(Job& job, bool timer_fired) {
-  if (!SleepIsOver(job, timer_fired) && TrySuspend(job, job.suspended_, Job::Suspension::kHook, job.wake_at_)) return;
-  job.suspended_.Resume();
+  if (!SleepIsOver(job, timer_fired) && TrySuspend(job, Suspended(job), Job::Suspension::kHook, job.wake_at_)) return;
+  Suspended(job).Resume();
 }
 
 void JobOps::ResumeSleeper(Job& job, bool timer_fired) {
   const bool slept = SleepIsOver(job, timer_fired);
-  if (slept && !job.word_.must_halt()) {
-    job.suspended_.Resume();
-    return;
+  if (job.word_.must_halt()) {
+    internal::Reached("sleep.goes_on");
+    Halt(job, Suspended(job), job.wake_at_, slept);
+  } else if (slept || !SuspendForSleep(job, Suspended(job), job.wake_at_)) {
+    Suspended(job).Resume();
   }
-  internal::Reached("sleep.goes_on");
-  job.gate_ = SleepOn(job, job.wake_at_, slept);
-  job.gate_.StartWithin(*job.suspended_.root, job.suspended_.handle);
 }
 
 absl::Status JobOps::LeaveGate(Job& job) {
   if (!job.gate_.trivial() && job.gate_.done()) {
     Co<void> gate = std::move(job.gate_);
-    if (job.in_hook_ != nullptr) internal::Reached("gate.hook_threw");
-    job.in_hook_ = nullptr;  // a hook that threw has left it set
+    if (job.InHook()) internal::Reached("gate.hook_threw");
+    job.in_hook_ = Job::Hook::kNone;  // a hook that threw has left it set
     PassOnWakeUp(job);
     gate.Take();  // rethrows that into Run
   }

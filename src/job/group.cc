@@ -19,10 +19,7 @@
 namespace jobcore::inline JOBCORE_ABI {
 
 JobTxn::JobTxn(JobCore& core, uint64_t number, uint32_t references)
-    : core_(core),
-      number_(number),
-      references_(references),
-      finalise_item_("finalisation of a group", &JobOps::RunFinaliser, *this) {}
+    : core_(core), number_(number), references_(references) {}
 
 JobTxnBuilder::JobTxnBuilder(JobCore& core)
     : txn_(new JobTxn(core, core.next_number_.fetch_add(1, std::memory_order_relaxed), /*references=*/1)) {}
@@ -125,8 +122,10 @@ void JobOps::PostFinaliser(JobTxn& txn) {
     txn.phase_ = JobTxn::Phase::kDone;
     return;
   }
-  AddRef(*txn.members_.front());  // the item's
-  Defer(txn.core_, *txn.core_.main_context_, txn.finalise_item_);
+  Job& first = *txn.members_.front();
+  AddRef(first);  // the item's
+  std::construct_at(&first.item_, "finalisation of a group", &RunFinaliser, first);
+  Defer(txn.core_, *txn.core_.main_context_, first.item_);
 }
 
 void JobOps::FailMember(Job& job, const absl::Status& status) {
@@ -170,8 +169,8 @@ void JobOps::Conclude(Job& job, const absl::Status& committed) {
 
 // The members are fixed since this was posted, and the registry has a reference to each: no need for the mutex.
 void JobOps::RunFinaliser(WorkItem& item, WorkItem::Reason reason) {
-  JobTxn& txn = static_cast<JobTxn::Item&>(item).txn;
-  JobRef first = Adopt(*txn.members_.front());
+  JobRef first = Adopt(static_cast<Job::Item&>(item).job);
+  JobTxn& txn = *first->txn_;
   if (reason == WorkItem::Reason::kDrop) return;
   Members newest_first;
   newest_first.reserve(txn.members_.size());

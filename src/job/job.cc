@@ -11,6 +11,7 @@
 #include "aio/probe.h"
 #include "job/job_account.h"
 #include "job/job_ops.h"
+#include "job/rate_estimate.h"
 #include "job/resource_ops.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -31,22 +32,20 @@ std::unique_ptr<const internal::ResourceUse> UseOf(const JobSpec& spec) {
 
 }  // namespace
 
-Job::Job(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn& group, JobContext& face,
-         std::unique_ptr<JobDriver> driver)
+Job::Job(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn& group, std::unique_ptr<JobDriver> driver)
     : core_(core),
       number_(number),
       id_(spec.id),
       type_(driver->type()),
+      txn_(&group),
+      driver_(std::move(driver)),
+      resource_use_(UseOf(spec)),
       auto_finalize_(spec.auto_finalize),
       auto_dismiss_(spec.auto_dismiss),
-      driver_(std::move(driver)),
-      face_(&face),
-      txn_(&group),
-      resource_use_(UseOf(spec)),
       context_(spec.context != nullptr ? spec.context : &core.main_context()),
       progress_(spec.unit),
-      item_("job", &JobOps::ResumeJob, *this),
-      run_root_(&JobOps::RunReturned, *this) {
+      run_root_(&JobOps::RunReturned, *this),
+      item_("job", &JobOps::ResumeJob, *this) {
   if (spec.context != nullptr && spec.context != &core.main_context()) {
     homes_.push_back(spec.context->shared_from_this());
   }
@@ -55,7 +54,7 @@ Job::Job(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn& group, Job
 
 JobOps::Block::Block(JobCore& core, uint64_t number, const JobSpec& spec, JobTxn* group,
                      std::unique_ptr<JobDriver> driver)
-    : Job(core, number, spec, group != nullptr ? *group : own_group, face, std::move(driver)),
+    : Job(core, number, spec, group != nullptr ? *group : own_group, std::move(driver)),
       face(*this),
       own_group(core, number, /*references=*/0) {
   // Last: from here on ~Job gives it back.
@@ -84,9 +83,11 @@ absl::Span<Resource* const> Job::still_at_end() const {
   return resource_use_->still_at_end;
 }
 
-const std::vector<std::string>& Job::pause_reasons() const {
+std::vector<std::string> Job::pause_reasons() const {
   core_.mutex_.AssertHeld("Job::pause_reasons");
-  return pause_reasons_;
+  std::vector<std::string> reasons;
+  if (account_ != nullptr) account_->reasons.CopyTo(reasons);
+  return reasons;
 }
 
 void JobRef::Release(Job* job) {

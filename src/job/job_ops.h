@@ -161,10 +161,8 @@ class JobOps {
   // Units per second; takes a sample.
   static double Rate(const Job& job, TimePoint now, const ProgressSnapshot& progress, const JobTimes& times)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  // The only ones that change the pause reasons.
-  static void RecordReason(Job& job, std::string_view reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static void EraseReason(Job& job, std::vector<std::string>::const_iterator reason)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static Nanoseconds& TimeIn(Job& job, JobStatus status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static bool HasReason(const Job& job, std::string_view reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void VoidReasons(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // JobTimes::throttled (throttle.cc) and ::waiting (job.cc), up to now.
   static Nanoseconds ThrottledTime(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -191,8 +189,10 @@ class JobOps {
   static void ResumeSleeper(Job& job, bool timer_fired);
   // The same inside of the driver's Pause or Resume hook, where a pause is being seen to already.
   static void ResumeHook(Job& job, bool timer_fired);
-  static Co<void> Gate(Job& job, bool with_hooks);
-  static void PassOnWakeUp(Job& job);
+  // Resumes one that is parked without a frame of the gate.
+  static void ResumeHalted(Job& job);
+  static Co<void> CallPauseHook(Job& job);
+  static Co<void> Gate(Job& job, Co<void> pause_hook, TimePoint deadline, bool slept);
 
   // --- In the job's context: its speed limit (throttle.cc) ---
   static bool SuspendForThrottle(Job& job, CoHandle self, uint64_t units);
@@ -329,7 +329,7 @@ class JobOps {
       JOBCORE_EXCLUDES(job_mutex);
 
  private:
-  static internal::JobAccount& Account(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static internal::JobAccount& Account(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   class ParkAwaiter;
   class IdleAwaiter;
@@ -342,7 +342,10 @@ class JobOps {
     JobContext face;
     JobTxn own_group;
   };
-  static bool HasOwnGroup(const Job& job) { return job.txn_->number() == job.number_; }
+  // What the driver sees of the job.
+  static JobContext& Face(Job& job) { return static_cast<Block&>(job).face; }
+  static CoHandle Suspended(Job& job) { return {job.suspended_, &job.run_root_}; }
+  static bool HasOwnGroup(const Job& job) { return job.txn_ == &static_cast<const Block&>(job).own_group; }
 
   // What the job's own suspensions are called. Nothing but the job's user ends them, and nothing is wrong if they last.
   static constexpr char kYield[] = "yield";
@@ -366,7 +369,10 @@ class JobOps {
   static void Begin(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static void FinishRun(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static bool SleepIsOver(Job& job, bool timer_fired);
-  static Co<void> SleepOn(Job& job, TimePoint deadline, bool slept);
+  static bool Park(Job& job, CoHandle self, Job::Suspension how) JOBCORE_EXCLUDES(job_mutex);
+  static void Halt(Job& job, CoHandle self, TimePoint deadline, bool slept);
+  static void StartGate(Job& job, CoHandle self, Co<void> pause_hook, TimePoint deadline, bool slept);
+  static void PassOnWakeUp(Job& job);
   static bool TrySuspend(Job& job, CoHandle self, Job::Suspension how, TimePoint deadline, bool throttled = false);
   static void TakeOverSpeed(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static bool ThrottleIsOver(Job& job, uint64_t units);

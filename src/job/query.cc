@@ -9,28 +9,25 @@
 #include <optional>
 #include <span>
 
+#include "job/job_account.h"
 #include "job/job_ops.h"
 #include "job/rate_estimate.h"
 
 namespace jobcore::inline JOBCORE_ABI {
-namespace {
-
-// For what most jobs have none of: then there is nothing to do but look.
-template <typename Container>
-void CopyRare(const Container& from, Container& to) {
-  if (!from.empty() || !to.empty()) to = from;
-}
-
-}  // namespace
 
 void JobOps::GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) {
   info.id = job.id_;
   info.number = job.number_;
-  info.group = job.txn_->number();
-  info.type = job.type_;
-  info.context = job.context().name();
+  info.group = HasOwnGroup(job) ? job.number_ : job.txn_->number();
+  // Most jobs are as the one before that the record is of.
+  if (info.type != job.type_) info.type = job.type_;
+  if (const std::string& context = job.context().name(); info.context != context) info.context = context;
   info.status = job.status_;
-  CopyRare(job.pause_reasons_, info.pause_reasons);
+  if (job.account_ != nullptr) {
+    job.account_->reasons.CopyTo(info.pause_reasons);
+  } else if (!info.pause_reasons.empty()) {
+    info.pause_reasons.clear();
+  }
   info.cancelling = job.word_.cancel_requested();
   info.auto_finalize = job.auto_finalize_;
   info.auto_dismiss = job.auto_dismiss_;
@@ -94,21 +91,22 @@ std::vector<JobInfo> QueryPage(const JobCore& core, QueryCursor& cursor, size_t 
 }
 
 void SnapshotJobs(JobCore& core, std::vector<JobInfo>& all) {
-  // Room for the records is made while the mutex is free.
-  size_t room;
+  size_t size;
   {
     JobLock lock(core);
-    room = core.job_count();
+    size = core.job_count();
   }
+  all.reserve(size + kMaxPage);
   QueryCursor cursor;
-  size_t size = 0;
+  size = 0;
   for (bool more = true; more;) {
-    all.resize(room);
+    // The records are made while the mutex is free; no sooner than they are needed, so that they are still in the
+    // cache.
+    if (all.size() < size + kMaxPage) all.resize(size + kMaxPage);
     JobLock lock(core);
-    const Filled page = Fill(core, cursor, std::span(all).subspan(size, std::min(room - size, kMaxPage)));
+    const Filled page = Fill(core, cursor, std::span(all).subspan(size, kMaxPage));
     size += page.count;
     more = page.more;
-    if (more) room = std::max(room, size + kMaxPage);  // some are newer than the count
   }
   all.resize(size);
 }

@@ -44,7 +44,10 @@ void JobOps::Dispatch(Job& job, bool timer_fired) {
       ResumeHook(job, timer_fired);
       return;
     case Job::Suspension::kPlain:
-      job.suspended_.Resume();
+      Suspended(job).Resume();
+      return;
+    case Job::Suspension::kHalted:
+      ResumeHalted(job);
       return;
     case Job::Suspension::kMove:
       Hop(job);
@@ -78,13 +81,6 @@ void JobOps::Begin(Job& job) {
   job.run_root_.Start(job.run_);
 }
 
-Co<absl::Status> JobOps::ParkThenRun(Job& job) {
-  internal::Reached("run.paused_before");
-  co_await Gate(job, /*with_hooks=*/false);
-  if (job.word_.force_cancelled()) co_return absl::CancelledError();
-  co_return co_await EnterRun(job);
-}
-
 // Not a coroutine: it makes Run's.
 Co<absl::Status> JobOps::EnterRun(Job& job) {
   job.run_entered_ = true;
@@ -93,7 +89,7 @@ Co<absl::Status> JobOps::EnterRun(Job& job) {
     JobLock lock(job.core_);
     if (!job.pending_->requests.empty()) DeferVerbs(job);
   }
-  return job.driver_->Run(*job.face_);
+  return job.driver_->Run(Face(job));
 }
 
 void JobOps::RunReturned(CoRoot& root) {
@@ -169,8 +165,8 @@ void JobOps::TellOfCancel(Job& job) {
     force = std::exchange(job.pending_->force_cancel, false);
   }
   // No hook outside of Run. A hook may end Run, so this is looked at again before each.
-  if (soft && IsInRun(job)) job.driver_->Cancel(*job.face_, CancelMode::kSoft);
-  if (force && IsInRun(job)) job.driver_->Cancel(*job.face_, CancelMode::kForce);
+  if (soft && IsInRun(job)) job.driver_->Cancel(Face(job), CancelMode::kSoft);
+  if (force && IsInRun(job)) job.driver_->Cancel(Face(job), CancelMode::kForce);
 }
 
 void JobOps::CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) {
@@ -213,7 +209,7 @@ Co<absl::Status> JobDriver::Complete(JobContext& job) {
 
 Co<absl::Status> JobDriver::Change(JobContext& job, const JobOptions&) {
   co_return absl::UnimplementedError(
-      absl::StrCat("Job type does not support change; job '", job.id(), "' is of type '", job.job().type(), "'"));
+      absl::StrCat("Job type does not support change; job '", job.id(), "' is of type '", Absl(job.job().type()), "'"));
 }
 
 // Serves what has been asked, first come, first served, until there is nothing more or Run has ended. In the
@@ -240,9 +236,9 @@ Co<void> JobOps::ServeRequests(JobRef job) {
         internal::Reached("verbs.cancelled_first");
         status = CancelledFirst(*job, verb);
       } else if (verb == JobVerb::kComplete) {
-        if (!accepted) status = co_await job->driver_->Complete(*job->face_);
+        if (!accepted) status = co_await job->driver_->Complete(Face(*job));
       } else {
-        status = co_await job->driver_->Change(*job->face_, options);
+        status = co_await job->driver_->Change(Face(*job), options);
       }
     } catch (...) {
       status = StatusFromException(verb == JobVerb::kComplete ? "Complete" : "Change");

@@ -68,7 +68,7 @@ bool JobOps::SuspendForThrottle(Job& job, CoHandle self, uint64_t units) {
   }
   for (;;) {
     if (job.word_.force_cancelled()) return false;
-    if (job.word_.must_halt() && !job.in_hook_) {
+    if (job.word_.must_halt() && !job.InHook()) {
       job.gate_ = ThrottleOn(job, units);
       job.gate_.StartWithin(*self.root, self.handle);
       return true;
@@ -81,7 +81,7 @@ bool JobOps::SuspendForThrottle(Job& job, CoHandle self, uint64_t units) {
 // Something has woken the job: time, a pause, a change of speed, or somebody whom it does not concern.
 void JobOps::ResumeThrottled(Job& job) {
   EndThrottledWait(job);
-  const CoHandle self = job.suspended_;
+  const CoHandle self = Suspended(job);
   if (!SuspendForThrottle(job, self, job.throttling_->units)) self.Resume();
 }
 
@@ -90,7 +90,8 @@ Co<void> JobOps::ThrottleOn(Job& job, uint64_t units) {
   internal::Reached("throttle.paused");
   for (;;) {
     if (job.word_.must_halt()) {
-      co_await Gate(job, /*with_hooks=*/true);
+      Co<void> pause_hook = CallPauseHook(job);
+      co_await Gate(job, std::move(pause_hook), kNoDeadline, /*slept=*/true);
       continue;
     }
     if (job.word_.force_cancelled()) co_return;

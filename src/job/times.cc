@@ -6,11 +6,13 @@
 #include "job-common/job_times.h"
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <utility>
 
 #include "job/job_account.h"
 #include "job/job_ops.h"
+#include "job/rate_estimate.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 namespace {
@@ -40,9 +42,15 @@ TimePoint JobOps::ReadClock(const JobCore& core) {
   return core.latest_time_;
 }
 
-internal::JobAccount& JobOps::Account(const Job& job) {
+internal::JobAccount& JobOps::Account(Job& job) {
   if (job.account_ == nullptr) job.account_ = std::make_unique<internal::JobAccount>();
   return *job.account_;
+}
+
+Nanoseconds& JobOps::TimeIn(Job& job, JobStatus status) {
+  if (status == JobStatus::kRunning) return job.running_time_;
+  if (internal::JobAccount::Keeps(status)) return Account(job).TimeIn(status);
+  return job.in_status_[static_cast<size_t>(status) - Job::kFirstTimed];
 }
 
 TimePoint JobOps::AccountTransition(Job& job, JobStatus from, JobStatus to) {
@@ -53,65 +61,52 @@ TimePoint JobOps::AccountTransition(Job& job, JobStatus from, JobStatus to) {
   } else if (from == JobStatus::kCreated) {
     job.left_created_at_ = now;
   } else {
-    job.in_status_[static_cast<size_t>(from) - Job::kFirstTimed] += now - since;
+    TimeIn(job, from) += now - since;
     if (to == JobStatus::kConcluded) job.has_concluded_ = true;
-    if (job.account_ != nullptr && (IsPaused(to) || IsCompleted(to))) job.account_->rate.reset();
+    if (IsPaused(to) || IsCompleted(to)) job.rate_.reset();
   }
   return now;
 }
 
 void JobOps::GetTimes(const Job& job, TimePoint now, JobTimes& times) {
   const auto instant = [&core = job.core_](TimePoint time) { return Instant{time, core.WallTimeOf(time)}; };
-  const auto in = [&times](JobStatus status) -> Nanoseconds& { return times.in_status[static_cast<size_t>(status)]; };
-
   times.created = instant(job.created_at_);
   times.started.reset();
   times.concluded.reset();
   if (job.started_) times.started = instant(job.left_created_at_);
-  std::copy(job.in_status_.begin(), job.in_status_.end(), times.in_status.begin() + Job::kFirstTimed);
   if (job.has_concluded_) {  // when it had spent its time in all states before
     const Nanoseconds in_concluded = job.in_status_[static_cast<size_t>(JobStatus::kConcluded) - Job::kFirstTimed];
     times.concluded = instant(job.status_since_ - in_concluded);
   }
-  in(JobStatus::kUndefined) = in(JobStatus::kNull) = Nanoseconds(0);
-  const bool is_created = job.status_ == JobStatus::kCreated;
-  in(JobStatus::kCreated) = is_created ? Nanoseconds(0) : job.left_created_at_ - job.created_at_;
-  if (job.status_ != JobStatus::kNull) in(job.status_) += now - job.status_since_;
-
+  static constexpr std::array<Nanoseconds, 3> kNone{};
   const internal::JobAccount* const account = job.account_.get();
-  const size_t pauses = account != nullptr ? account->pauses.size() : 0;
-  if (times.pauses.size() != pauses) times.pauses.resize(pauses);
-  for (size_t i = 0; i < pauses; ++i) {
-    const internal::JobAccount::Pause& pause = account->pauses[i];
-    times.pauses[i].reason = pause.reason;
-    times.pauses[i].time = pause.time + (pause.active != 0 ? now.time_since_epoch() : Nanoseconds(0));
+  const auto& [paused, ready, standby] = account != nullptr ? account->in_status : kNone;
+  const auto& [waiting, pending, aborting, concluded] = job.in_status_;
+  const Nanoseconds created = job.status_ != JobStatus::kCreated ? job.left_created_at_ - job.created_at_ : kNone[0];
+  times.in_status = {kNone[0], created, job.running_time_, paused,    ready,   standby,
+                     waiting,  pending, aborting,          concluded, kNone[0]};
+  if (job.status_ != JobStatus::kNull) times.in_status[static_cast<size_t>(job.status_)] += now - job.status_since_;
+  if (account != nullptr) {
+    account->reasons.CopyTimesTo(now, times.pauses);
+  } else if (!times.pauses.empty()) {
+    times.pauses.clear();
   }
-  times.throttled = ThrottledTime(job);
+  times.throttled = job.throttling_ != nullptr ? ThrottledTime(job) : Nanoseconds(0);
   times.waiting = WaitingTime(job, times, now);
 }
 
 double JobOps::Rate(const Job& job, TimePoint now, const ProgressSnapshot& progress, const JobTimes& times) {
   if (job.status_ != JobStatus::kRunning && job.status_ != JobStatus::kReady) return 0;
-  std::unique_ptr<internal::RateEstimate>& rate = Account(job).rate;
-  if (rate == nullptr) rate = std::make_unique<internal::RateEstimate>();
-  return rate->Update(now, progress.current, times.Running());
+  if (job.rate_ == nullptr) job.rate_ = std::make_unique<internal::RateEstimate>();
+  return job.rate_->Update(now, progress.current, times.Running());
 }
 
-void JobOps::RecordReason(Job& job, std::string_view reason) {
-  job.pause_reasons_.emplace_back(reason);
-  Account(job).PauseBegins(reason, Now(job.core_));
-}
-
-void JobOps::EraseReason(Job& job, std::vector<std::string>::const_iterator reason) {
-  Account(job).PauseEnds(*reason, Now(job.core_));
-  job.pause_reasons_.erase(reason);
+bool JobOps::HasReason(const Job& job, std::string_view reason) {
+  return job.account_ != nullptr && job.account_->reasons.contains(reason);
 }
 
 void JobOps::VoidReasons(Job& job) {
-  if (job.pause_reasons_.empty()) return;
-  const TimePoint now = Now(job.core_);
-  for (const std::string& reason : job.pause_reasons_) Account(job).PauseEnds(reason, now);
-  job.pause_reasons_.clear();
+  if (job.account_ != nullptr) job.account_->reasons.Clear(Now(job.core_));
 }
 
 WallTime JobCore::WallTimeOf(TimePoint time) const { return created_.wall + (time - created_.time); }

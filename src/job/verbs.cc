@@ -3,12 +3,12 @@
 // What monitors ask of one job. A verb validates, records and kicks; what needs the driver, or the main
 // context, happens there, later.
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "aio/probe.h"
 #include "job-monitor/job_monitor.h"
+#include "job/job_account.h"
 #include "job/job_ops.h"
 #include "job/resource_ops.h"
 
@@ -42,18 +42,19 @@ absl::Status CheckReason(const Job& job, std::string_view reason) {
 }  // namespace
 
 void JobOps::AddReason(Job& job, std::string_view reason) {
-  if (std::find(job.pause_reasons_.begin(), job.pause_reasons_.end(), reason) != job.pause_reasons_.end()) return;
-  RecordReason(job, reason);
+  internal::PauseReasons& reasons = Account(job).reasons;
+  if (reasons.contains(reason)) return;
+  const bool is_first = reasons.empty();
+  reasons.Add(reason, Now(job.core_));
   NoteChange(job.core_);
-  if (job.pause_reasons_.size() == 1 && job.word_.RequestPause()) DeferResume(job);
+  if (is_first && job.word_.RequestPause()) DeferResume(job);
 }
 
 void JobOps::RemoveReason(Job& job, std::string_view reason) {
-  const auto found = std::find(job.pause_reasons_.begin(), job.pause_reasons_.end(), reason);
-  if (found == job.pause_reasons_.end()) return;
-  EraseReason(job, found);
+  if (!HasReason(job, reason)) return;
+  job.account_->reasons.Remove(reason, Now(job.core_));
   NoteChange(job.core_);
-  if (!job.pause_reasons_.empty()) return;
+  if (!job.account_->reasons.empty()) return;
   job.word_.ClearPause();
   if (IsPaused(job.status_)) Unpark(job);
 }
@@ -61,7 +62,7 @@ void JobOps::RemoveReason(Job& job, std::string_view reason) {
 absl::Status JobOps::Pause(Job& job, std::string_view reason) {
   if (absl::Status status = CheckReason(job, reason); !status.ok()) return status;
   if (absl::Status status = CheckVerb(job, JobVerb::kPause); !status.ok()) return status;
-  if (std::find(job.pause_reasons_.begin(), job.pause_reasons_.end(), reason) != job.pause_reasons_.end()) {
+  if (HasReason(job, reason)) {
     return absl::FailedPreconditionError(absl::StrCat("Job is already paused; job '", job.id_, "' in state '",
                                                       Absl(JobStatusName(job.status_)), "' has the reason '",
                                                       Absl(reason), "', resume it first"));
@@ -73,14 +74,12 @@ absl::Status JobOps::Pause(Job& job, std::string_view reason) {
 absl::Status JobOps::Resume(Job& job, std::string_view reason) {
   if (absl::Status status = CheckReason(job, reason); !status.ok()) return status;
   // The reference has one unit for a person's pause and for an error's: "user" stands for both.
-  const auto goes = [reason](const std::string& r) {
-    return r == reason || (reason == monitor::kUserPause && r == monitor::kErrorPause);
-  };
-  if (std::none_of(job.pause_reasons_.begin(), job.pause_reasons_.end(), goes)) {  // checked before the state there
+  const bool goes = HasReason(job, reason) || (reason == monitor::kUserPause && HasReason(job, monitor::kErrorPause));
+  if (!goes) {  // checked before the state there
     std::string text =
         absl::StrCat("Can't resume a job that was not paused; job '", job.id_, "' in state '",
                      Absl(JobStatusName(job.status_)), "' does not have the pause reason '", Absl(reason), "'");
-    for (const std::string& r : job.pause_reasons_) absl::StrAppend(&text, ", but '", r, "'");
+    for (const std::string& r : job.pause_reasons()) absl::StrAppend(&text, ", but '", r, "'");
     return absl::FailedPreconditionError(text);
   }
   if (absl::Status status = CheckVerb(job, JobVerb::kResume); !status.ok()) return status;

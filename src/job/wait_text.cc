@@ -114,7 +114,9 @@ std::string JobOps::RunWaitsFor(const Job& job) {
     return absl::StrCat("its turn in '", context.name(), "'", after, For(run, context));
   }
   std::string text = ChainText(run, context);
-  if (const char* const hook = job.in_hook_) absl::StrAppend(&text, " in its ", hook, " hook");
+  const Job::Hook hook = job.in_hook_;
+  if (hook != Job::Hook::kNone)
+    absl::StrAppend(&text, " in its ", hook == Job::Hook::kPause ? "Pause" : "Resume", " hook");
   return text;
 }
 
@@ -143,7 +145,7 @@ std::string JobOps::WaitsFor(const Job& job) {
       return RunWaitsFor(job);
     case JobStatus::kPaused:
     case JobStatus::kStandby:
-      return absl::StrCat("parked by ", absl::StrJoin(job.pause_reasons_, ", "), For(job.run_root_, job.context()));
+      return absl::StrCat("parked by ", absl::StrJoin(job.pause_reasons(), ", "), For(job.run_root_, job.context()));
     case JobStatus::kWaiting:
     case JobStatus::kPending:
     case JobStatus::kAborting:
@@ -160,7 +162,7 @@ std::string JobOps::WaitsFor(const Job& job) {
 std::vector<std::string> JobOps::HeldBy(const Job& job) {
   std::vector<std::string> held_by;
   if (IsPaused(job.status_)) {
-    for (const std::string& reason : job.pause_reasons_) held_by.push_back(absl::StrCat("pause '", reason, "'"));
+    for (const std::string& reason : job.pause_reasons()) held_by.push_back(absl::StrCat("pause '", reason, "'"));
   } else if (job.started_ && !IsCompleted(job.status_)) {
     const bool posted = job.run_root_.suspended_in() != nullptr && !IsWatched(job.run_root_) &&
                         job.word_.activity() == JobWord::Activity::kRunning;

@@ -89,7 +89,7 @@ suspend: /* SuspendForSleep */
   atomic { if :: force -> goto code :: else -> slept = woken; woken = 0 fi };
   if :: MUST_HALT -> goto sleep_on :: !MUST_HALT && slept -> goto code :: else fi;
   TrySuspend(YIELD); goto suspend;
-sleep_on: /* SleepOn */
+sleep_on: /* Gate, of a sleep that goes on */
   if :: MUST_HALT -> goto gate :: !MUST_HALT && (slept || force) -> goto code :: else fi;
   TrySuspend(IN_SLEEP); SleepIsOver(); goto sleep_on;
 gate: /* Gate */

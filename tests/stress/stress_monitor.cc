@@ -22,7 +22,8 @@ constexpr std::array<std::string_view, 3> kReasons = {monitor::kUserPause, monit
 constexpr size_t kManyJobs = 150;
 
 bool HasReason(const Job& job, std::string_view reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
-  return std::find(job.pause_reasons().begin(), job.pause_reasons().end(), reason) != job.pause_reasons().end();
+  const std::vector<std::string> reasons = job.pause_reasons();
+  return std::find(reasons.begin(), reasons.end(), reason) != reasons.end();
 }
 
 std::string Describe(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {

@@ -78,8 +78,8 @@ TEST(ResourceRaces, JobsThatComeAndGoWithinNestedSectionsLeaveNoReasonBehind) {
       for (const auto& [job, remote] : jobs) {
         for (const Resource& disk : disks) {
           JobLock lock(world.core());
-          const bool paused =
-              std::count(job->pause_reasons().begin(), job->pause_reasons().end(), "drain:" + disk.name()) != 0;
+          const std::vector<std::string> reasons = job->pause_reasons();
+          const bool paused = std::count(reasons.begin(), reasons.end(), "drain:" + disk.name()) != 0;
           EXPECT_FALSE(paused && !disk.draining()) << job->id() << " by " << disk.name();
         }
       }
