@@ -137,9 +137,9 @@ class Job {
   };
   // A request that its Run is to serve has been recorded in pending_. Set under job_mutex, before that is posted.
   std::atomic<bool> asked_{false};
-  // A cancel that the driver has not been told of has been recorded there. Written under job_mutex, and set before the
-  // word says that the job is cancelled.
-  std::atomic<bool> cancel_untold_{false};
+  // The cancels that the driver has not been told of, one bit per CancelMode. Added under job_mutex before the word
+  // says that the job is cancelled, taken in the job's context.
+  std::atomic<unsigned> cancel_untold_{0};
   // Posted by whoever has taken the word out of idle, parked or not started: before Run has ended, so the registry has
   // a reference. Whoever drops the last one makes this another item, for its destruction.
   Item item_;
