@@ -19,12 +19,13 @@ void WaitDomain::Kick() {
   SchedPoint("wait_domain.kick.changed");
   epoch_.fetch_add(1, std::memory_order_seq_cst);
   SchedPoint("wait_domain.kick.epoch");
-  if (turn_waiters_.load(std::memory_order_seq_cst) != 0) loop_->Notify();
-  if (waiters_.load(std::memory_order_seq_cst) == 0) return;
-  const std::scoped_lock lock(mutex_);
-  for (Waiter* waiter = first_; waiter != nullptr; waiter = waiter->next_) {
-    if (!waiter->by_turn_) waiter->OnKick();
+  if (waiters_.load(std::memory_order_seq_cst) != 0) {
+    const std::scoped_lock lock(mutex_);
+    for (Waiter* waiter = first_; waiter != nullptr; waiter = waiter->next_) {
+      if (!waiter->by_turn_) waiter->OnKick();
+    }
   }
+  if (turn_waiters_.load(std::memory_order_seq_cst) != 0) loop_->Notify();
 }
 
 void WaitDomain::Add(Waiter& waiter) {
