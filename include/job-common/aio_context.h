@@ -202,7 +202,7 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
   internal::Atomic<int> users_{0};  // kNoMoreUsers: closed to them
   // When the last sleep was ended, as far as somebody did that; written if the loop polls at all, for AdaptPolling.
   std::atomic<TimePoint> woken_at_{TimePoint()};
-  WaitDomain wait_domain_;  // has its own protection
+  WaitDomain wait_domain_{*this};  // has its own protection
 
   // Written by the home thread only, in every turn: in another line, so that producers keep theirs.
   alignas(64) std::atomic<TimePoint> now_;

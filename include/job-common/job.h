@@ -131,14 +131,14 @@ class Job {
   // --- Lock-free ---
   // A request that its Run is to serve has been recorded in pending_. Set under job_mutex, before that is posted.
   std::atomic<bool> asked_{false};
-  // A cancel that the driver has not been told of has been recorded there. Written under job_mutex, and set before the
-  // word says that the job is cancelled.
-  std::atomic<bool> cancel_untold_{false};
   JobWord word_;
   // Written under job_mutex, by the job itself or while it is not started. Stable for whoever owns the word.
   internal::Atomic<AioContext*> context_;
   Progress progress_;
   internal::Atomic<uint32_t> references_{2};  // the registry's, and its creator's
+  // The cancels that the driver has not been told of, one bit per CancelMode. Added under job_mutex before the word
+  // says that the job is cancelled, taken in the job's context.
+  std::atomic<unsigned> cancel_untold_{0};
 
   // --- Guarded by job_mutex ---
   JobStatus status_ ABSL_GUARDED_BY(job_mutex) = JobStatus::kUndefined;

@@ -63,27 +63,32 @@ class WaitDomain {
     virtual void OnKick() = 0;
 
    protected:
-    explicit Waiter(const WaitDescription& description) : description_(description) {}
+    // `by_turn`: waits by running the loop that the domain belongs to. A kick makes that take a turn, without looking
+    // for anybody in the list, and OnKick is not called.
+    explicit Waiter(const WaitDescription& description, bool by_turn = false)
+        : description_(description), by_turn_(by_turn) {}
     ~Waiter() = default;
 
    private:
     friend class WaitDomain;
     const WaitDescription description_;
+    const bool by_turn_;
     uint64_t id_ = 0;
     Waiter* prev_ = nullptr;
     Waiter* next_ = nullptr;
   };
 
-  WaitDomain() = default;
+  WaitDomain() = default;  // of no loop
+  explicit WaitDomain(AioContext& loop) : loop_(&loop) {}
   WaitDomain(const WaitDomain&) = delete;
   WaitDomain& operator=(const WaitDomain&) = delete;
   ~WaitDomain();  // aborts if somebody still waits
 
-  // "Something that somebody may be waiting for has changed." Any thread, lock-free when nobody waits; not
-  // under job_mutex (it may take a lock and make a system call).
+  // "Something that somebody may be waiting for has changed." Any thread, lock-free when nobody waits but for
+  // who runs the domain's own loop; not under job_mutex (it may take a lock and make a system call).
   void Kick() JOBCORE_EXCLUDES(job_mutex);
 
-  // From Add on, every Kick reaches `waiter`; once Remove has returned, none does or will.
+  // From Add on, every Kick reaches `waiter`; once Remove has returned, none calls its OnKick.
   void Add(Waiter& waiter);
   void Remove(Waiter& waiter);
 
@@ -91,8 +96,12 @@ class WaitDomain {
   std::vector<ListedWait> List() const JOBCORE_EXCLUDES(job_mutex);
 
  private:
+  internal::Atomic<uint32_t>& CountOf(const Waiter& waiter) { return waiter.by_turn_ ? turn_waiters_ : waiters_; }
+
   internal::Atomic<uint64_t> epoch_{0};
-  internal::Atomic<uint32_t> waiters_{0};
+  internal::Atomic<uint32_t> waiters_{0};       // that are called
+  internal::Atomic<uint32_t> turn_waiters_{0};  // that a turn of loop_ is enough for
+  AioContext* const loop_ = nullptr;
   mutable internal::Mutex mutex_;  // leaf; std::mutex is no capability for clang, so a comment says what it guards:
   Waiter* first_ = nullptr;        // guarded by mutex_; the newest
   uint64_t next_id_ = 1;           // guarded by mutex_

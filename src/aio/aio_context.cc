@@ -115,7 +115,8 @@ AioHome::~AioHome() {
 // --- Any thread ---
 
 void AioContext::Post(WorkItem& item) {
-  WorkItem* head = queue_.load(std::memory_order_relaxed);
+  // A guess, instead of a load: it fetches the cache line for reading, and the exchange would have to fetch it again.
+  WorkItem* head = nullptr;
   SchedPoint("aio.post.push");
   do {
     if (head == &kClosed) [[unlikely]] {

@@ -68,7 +68,9 @@ WaitDescription Describe(WaitDescription::Kind kind, const WaitOptions& options,
 
 class LoopWaiter final : public WaitDomain::Waiter {
  public:
-  LoopWaiter(AioContext& loop, const WaitDescription& description) : Waiter(description), loop_(loop) {}
+  // In `domain_of`'s domain.
+  LoopWaiter(AioContext& loop, AioContext& domain_of, const WaitDescription& description)
+      : Waiter(description, /*by_turn=*/&loop == &domain_of), loop_(loop) {}
   void OnKick() override { loop_.Notify(); }
 
  private:
@@ -80,8 +82,8 @@ absl::Status WaitInLoop(AioContext& loop, AioContext& ctx, absl::FunctionRef<boo
   WaitDescription description = Describe(WaitDescription::Kind::kLoop, options, ctx.clock().Now());
   description.home = &loop;
   description.thread = internal::ThisThreadId();
-  LoopWaiter waiter(loop, description);
-  LoopWaiter own_waiter(loop, {});  // the same wait: listed once
+  LoopWaiter waiter(loop, ctx, description);
+  LoopWaiter own_waiter(loop, loop, {});  // the same wait: listed once
   const Registration registration(ctx.wait_domain(), waiter);
   std::optional<Registration> own_registration;
   if (&loop != &ctx) own_registration.emplace(loop.wait_domain(), own_waiter);

@@ -19,9 +19,13 @@ void WaitDomain::Kick() {
   SchedPoint("wait_domain.kick.changed");
   epoch_.fetch_add(1, std::memory_order_seq_cst);
   SchedPoint("wait_domain.kick.epoch");
-  if (waiters_.load(std::memory_order_seq_cst) == 0) return;
-  const std::scoped_lock lock(mutex_);
-  for (Waiter* waiter = first_; waiter != nullptr; waiter = waiter->next_) waiter->OnKick();
+  if (waiters_.load(std::memory_order_seq_cst) != 0) {
+    const std::scoped_lock lock(mutex_);
+    for (Waiter* waiter = first_; waiter != nullptr; waiter = waiter->next_) {
+      if (!waiter->by_turn_) waiter->OnKick();
+    }
+  }
+  if (turn_waiters_.load(std::memory_order_seq_cst) != 0) loop_->Notify();
 }
 
 void WaitDomain::Add(Waiter& waiter) {
@@ -33,7 +37,7 @@ void WaitDomain::Add(Waiter& waiter) {
     if (first_ != nullptr) first_->prev_ = &waiter;
     first_ = &waiter;
   }
-  waiters_.fetch_add(1, std::memory_order_seq_cst);
+  CountOf(waiter).fetch_add(1, std::memory_order_seq_cst);
   SchedPoint("wait_domain.add.counted");
   // Either this reads the epoch of a kick, and with it what the kicker changed before; or the kicker reads
   // our number and finds us in the list.
@@ -44,7 +48,7 @@ void WaitDomain::Remove(Waiter& waiter) {
   const std::scoped_lock lock(mutex_);
   (waiter.prev_ != nullptr ? waiter.prev_->next_ : first_) = waiter.next_;
   if (waiter.next_ != nullptr) waiter.next_->prev_ = waiter.prev_;
-  waiters_.fetch_sub(1, std::memory_order_seq_cst);
+  CountOf(waiter).fetch_sub(1, std::memory_order_seq_cst);
 }
 
 std::vector<ListedWait> WaitDomain::List() const {

@@ -172,7 +172,7 @@ void JobOps::Unregister(Job& job) {
 
 void JobOps::Defer(JobCore& core, AioContext& context, WorkItem& item) {
   const bool kept = &context == core.main_context_.get();
-  core.deferred_.push_back({&context, &item, kept ? nullptr : context.shared_from_this()});
+  core.deferred_.push_back({&item, kept ? nullptr : context.shared_from_this()});
 }
 
 void JobOps::Answer(JobCore& core, VerbReply reply, absl::Status status) {

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "aio/prefetch.h"
 #include "job-common/sync.h"
 #include "job-monitor/job_wait.h"
 #include "job/cancel_watch.h"
@@ -42,7 +43,12 @@ JobLock::~JobLock() { core_.UnlockAndPublish(); }
 JobUnlock::JobUnlock(JobLock& lock) : core_(lock.core()) { core_.UnlockAndPublish(); }
 JobUnlock::~JobUnlock() { core_.Lock(); }
 
-void JobCore::Lock() { mutex_.Lock(); }
+void JobCore::Lock() {
+  // Both at the same time, where they have to come over from another processor.
+  internal::PrefetchForWrite(&mutex_);
+  internal::PrefetchForWrite(&changed_);
+  mutex_.Lock();
+}
 
 void JobCore::UnlockAndPublish() {
   const bool changed = std::exchange(changed_, false);
@@ -62,7 +68,7 @@ void JobCore::UnlockAndPost() {
   const internal::JobHistory::Garbage garbage(std::move(garbage_));
   garbage_.clear();
   mutex_.Unlock();
-  for (const Deferred& d : deferred) d.context->Post(*d.item);
+  for (const Deferred& d : deferred) (d.context != nullptr ? *d.context : *main_context_).Post(*d.item);
 }
 
 JobCore::JobCore(const Options& options)

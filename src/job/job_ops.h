@@ -54,8 +54,6 @@ struct PendingVerbs {
   // Where the job is to go, and who wants to know; null: nowhere. The target counts the job as a user.
   std::shared_ptr<AioContext> move_to;
   VerbReply move_reply;
-  bool soft_cancel = false;
-  bool force_cancel = false;
   bool complete_accepted = false;  // the driver has said Ok
 
   // What a hook of the driver answers, served in order: complete, change.
@@ -276,6 +274,9 @@ class JobOps {
   static Job* FindById(JobCore& core, std::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static size_t OpenJobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { return core.open_jobs_; }
   static void RefuseNewJobs(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { core.closing_ = true; }
+  // Its Run has ended, or never will begin: before that it can't have concluded. Lock-free: for those who look again
+  // and again, so that they leave the mutex to the job until there is something to see.
+  static bool RunIsOver(const Job& job) { return job.word_.activity() == JobWord::Activity::kDone; }
   // In PENDING until somebody asks for Finalize.
   static bool AwaitsFinalize(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Will change its status without anybody asking.
@@ -359,6 +360,8 @@ class JobOps {
   static internal::PendingVerbs& Pending(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void DeferVerbs(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static bool IsInRun(const Job& job) { return job.run_entered_ && !job.run_returned_; }
+  static constexpr unsigned CancelBit(CancelMode mode) { return 1U << static_cast<unsigned>(mode); }
+  static void NoteCancel(Job& job, CancelMode mode) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void TellOfCancel(Job& job) JOBCORE_EXCLUDES(job_mutex);
   static void CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
   static Co<void> ServeRequests(JobRef job) JOBCORE_EXCLUDES(job_mutex);

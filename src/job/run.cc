@@ -32,7 +32,7 @@ void JobOps::PostResume(Job& job) { job.context().Post(job.item_); }
 // The word says running, and this thread has it.
 void JobOps::Dispatch(Job& job, bool timer_fired) {
   if (job.timer_ != nullptr) job.timer_->Disarm();
-  if (job.word_.cancel_requested()) TellOfCancel(job);  // its item may still be on the way, by a former home
+  if (job.word_.cancel_requested()) TellOfCancel(job);  // before the driver goes on, see NoteCancel
   switch (std::exchange(job.suspension_, Job::Suspension::kNone)) {
     case Job::Suspension::kStart:
       Begin(job);
@@ -113,12 +113,13 @@ void JobOps::RunReturned(CoRoot& root) {
 
 void JobOps::FinishRun(Job& job) {
   std::vector<internal::PendingVerbs::Request> unanswered;
+  // Freed where it was made: an allocator serves a thread best with what that thread has freed.
+  const absl::Status status = std::move(job.run_status_);
   job.timer_.reset();
   {
     JobLock lock(job.core_);
     if (job.pending_ != nullptr) unanswered.swap(job.pending_->requests);
     LeaveContext(job);
-    const absl::Status& status = job.run_status_;
     const bool cancelled = job.word_.force_cancelled() || (absl::IsCancelled(status) && job.word_.cancel_requested());
     if (status.ok() && !cancelled) {
       SetStatus(job, JobStatus::kWaiting);
@@ -126,7 +127,7 @@ void JobOps::FinishRun(Job& job) {
       if (!cancelled) {
         job.outcome_ = JobOutcome::Failed(status);
       } else if (status.ok() || absl::IsCancelled(status)) {
-        job.outcome_ = JobOutcome::Cancelled("cancelled");
+        job.outcome_ = JobOutcome::Cancelled();
       } else {
         internal::Reached("run.cancelled_then_failed");
         job.outcome_ = JobOutcome::Cancelled(absl::StrCat("cancelled; then: ", status.message()));
@@ -149,24 +150,22 @@ internal::PendingVerbs& JobOps::Pending(Job& job) {
 }
 
 void JobOps::DeferVerbs(Job& job) {
-  if (std::exchange(job.pending_->posted, true)) return;
+  if (std::exchange(Pending(job).posted, true)) return;
   AddRef(job);
   Defer(job.core_, job.context(), job.pending_->item);
 }
 
 // The driver's Cancel hook, once per mode. In the job's context.
 void JobOps::TellOfCancel(Job& job) {
-  if (!job.cancel_untold_.load(std::memory_order_relaxed)) return;
-  bool soft, force;
-  {
-    JobLock lock(job.core_);
-    job.cancel_untold_.store(false, std::memory_order_relaxed);
-    soft = std::exchange(job.pending_->soft_cancel, false);
-    force = std::exchange(job.pending_->force_cancel, false);
+  if (job.cancel_untold_.load(std::memory_order_relaxed) == 0) return;
+  // Not of a cancel that is just being recorded, and that the driver could not see yet: that one's item is to come.
+  const unsigned seen = (job.word_.cancel_requested() ? CancelBit(CancelMode::kSoft) : 0) |
+                        (job.word_.force_cancelled() ? CancelBit(CancelMode::kForce) : 0);
+  const unsigned untold = job.cancel_untold_.fetch_and(~seen, std::memory_order_relaxed) & seen;
+  for (const CancelMode mode : {CancelMode::kSoft, CancelMode::kForce}) {
+    // No hook outside of Run. A hook may end Run, so this is looked at again before each.
+    if ((untold & CancelBit(mode)) != 0 && IsInRun(job)) job.driver_->Cancel(Face(job), mode);
   }
-  // No hook outside of Run. A hook may end Run, so this is looked at again before each.
-  if (soft && IsInRun(job)) job.driver_->Cancel(Face(job), CancelMode::kSoft);
-  if (force && IsInRun(job)) job.driver_->Cancel(Face(job), CancelMode::kForce);
 }
 
 void JobOps::CarryOutVerbs(WorkItem& item, WorkItem::Reason reason) {

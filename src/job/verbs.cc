@@ -96,11 +96,15 @@ void JobOps::Unpark(Job& job) {
   DeferResume(job);
 }
 
+// The news gets to the driver with the job's resumption, if this cancel wakes the job. Else with the item of its verbs:
+// that reaches one that stays parked, and one that is suspended in an await of its own.
+void JobOps::NoteCancel(Job& job, CancelMode mode) {
+  job.cancel_untold_.fetch_or(CancelBit(mode), std::memory_order_relaxed);
+}
+
 void JobOps::ForceCancelRunning(Job& job) {
   if (job.word_.force_cancelled()) return;
-  Pending(job).force_cancel = true;
-  job.cancel_untold_.store(true, std::memory_order_relaxed);
-  DeferVerbs(job);  // before its resumption: the driver is told first
+  NoteCancel(job, CancelMode::kForce);
   VoidReasons(job);
   job.word_.ClearPause();
   ForgetError(job);
@@ -111,6 +115,8 @@ void JobOps::ForceCancelRunning(Job& job) {
   } else if (IsPaused(job.status_)) {
     internal::Reached("cancel.parked");
     Unpark(job);
+  } else {
+    DeferVerbs(job);
   }
 }
 
@@ -130,11 +136,13 @@ absl::Status JobOps::Cancel(Job& job, CancelMode mode) {
                        "' has already finished consistently; only a force-cancel can undo it"));
     }
     if (job.word_.cancel_requested()) return absl::OkStatus();
-    Pending(job).soft_cancel = true;
-    job.cancel_untold_.store(true, std::memory_order_relaxed);
-    DeferVerbs(job);
+    NoteCancel(job, CancelMode::kSoft);
     NoteChange(job.core_);
-    if (job.word_.RequestCancel()) DeferResume(job);
+    if (job.word_.RequestCancel()) {
+      DeferResume(job);
+    } else {
+      DeferVerbs(job);
+    }
     return absl::OkStatus();
   }
   if (txn.aborting_) return absl::OkStatus();  // it is on its way already

@@ -17,6 +17,7 @@ namespace jobcore::inline JOBCORE_ABI::monitor {
 namespace {
 
 bool MustWaitFor(const JobRef& job) JOBCORE_EXCLUDES(job_mutex) {
+  if (!JobOps::RunIsOver(*job)) return true;
   JobLock lock(job->core());
   return !IsConcluded(job->status()) && !JobOps::AwaitsFinalize(*job);
 }

@@ -136,8 +136,12 @@ active proctype user() { /* starts it; then moves it, or force-cancels it, or do
      !move_to
   :: true -> atomic { LOCKED; locked = 1; held = 0 }; /* ForceCancelRunning */
      if
-     :: act != DONE -> DeferVerbs(); pause = 0; Request(force);
-        if :: !take -> VARIANT(BUG_FORCE_LEAVES_PARKED, skip, Unpark()) :: else fi
+     :: act != DONE -> pause = 0; Request(force);
+        if
+        :: take
+        :: !take && paused -> VARIANT(BUG_FORCE_LEAVES_PARKED, skip, Unpark())
+        :: !take && !paused -> DeferVerbs()
+        fi
      :: else
      fi;
      locked = 0; publish()

@@ -382,6 +382,48 @@ TEST_F(JobHooks, TheCancelHookComesBeforeTheJobIsWoken) {
   EXPECT_THAT(order, ElementsAre("hook", "woken"));
 }
 
+TEST_F(JobHooks, TheCancelHookComesBeforeAParkedJobGoesOn) {
+  Strings order;
+  const JobRef job = world.Start({.id = "j"}, {.run = [&](JobContext& self) -> Co<absl::Status> {
+                                                 absl::Status s = co_await self.Yield();
+                                                 order.push_back("woken");
+                                                 co_return s;
+                                               },
+                                               .cancel =
+                                                   [&](JobContext& self, CancelMode mode) {
+                                                     EXPECT_EQ(mode, CancelMode::kForce);
+                                                     EXPECT_TRUE(self.force_cancelled());
+                                                     order.push_back("hook");
+                                                   }});
+  world.Settle();
+  ASSERT_TRUE(world.Pause(job).ok());
+  world.Settle();
+  ASSERT_TRUE(job->parked());
+  ASSERT_TRUE(world.Cancel(job).ok());
+  ASSERT_TRUE(world.RunUntilNull(job));
+  EXPECT_THAT(order, ElementsAre("hook", "woken"));
+}
+
+// It stays parked, and its driver is told nevertheless.
+TEST_F(JobHooks, AParkedJobIsToldOfASoftCancel) {
+  std::vector<CancelMode> told;
+  const JobRef job = world.Start({.id = "j"}, {.run = [&](JobContext& self) -> Co<absl::Status> {
+                                                 self.Ready({.soft_cancel = true});
+                                                 co_return co_await self.Yield();
+                                               },
+                                               .cancel = [&](JobContext&, CancelMode mode) { told.push_back(mode); }});
+  world.Settle();
+  ASSERT_TRUE(world.Pause(job).ok());
+  world.Settle();
+  ASSERT_TRUE(world.Cancel(job, CancelMode::kSoft).ok());
+  world.Settle();
+  EXPECT_TRUE(job->parked());
+  EXPECT_THAT(told, ElementsAre(CancelMode::kSoft));
+  ASSERT_TRUE(world.Cancel(job, CancelMode::kForce).ok());
+  ASSERT_TRUE(world.RunUntilNull(job));
+  EXPECT_THAT(told, ElementsAre(CancelMode::kSoft, CancelMode::kForce));
+}
+
 TEST_F(JobHooks, TheCancelHookMayCompleteTheIoThatRunWaitsFor) {
   support::Event io;
   const JobRef job = world.Start({.id = "j"}, {.run = [&](JobContext& self) -> Co<absl::Status> {
