@@ -119,6 +119,11 @@ class JobCore {
     std::shared_ptr<AioContext> keep;  // the context, across the post; null: the main one, which the core keeps
   };
 
+  struct FinaliseItem final : WorkItem {
+    FinaliseItem(const char* name, Function function, JobCore& c) : WorkItem(name, function), core(c) {}
+    JobCore& core;
+  };
+
   void Lock() ABSL_NO_THREAD_SAFETY_ANALYSIS;              // the capability is acquired by JobLock
   void UnlockAndPublish() ABSL_NO_THREAD_SAFETY_ANALYSIS;  // … and released by it
   void UnlockAndPost() ABSL_NO_THREAD_SAFETY_ANALYSIS;     // the same, with something to post or to let go of
@@ -137,6 +142,12 @@ class JobCore {
   internal::Atomic<int64_t> live_jobs_{0};  // Job objects, dismissed ones with references included
   std::atomic<uint64_t> next_number_{1};
   JobMutex mutex_;  // job_mutex of this core
+  // Groups that have converged, newest first. Pushed under job_mutex; taken, all at once, by the item, which is posted
+  // to the main context by whoever pushes the first.
+  internal::Atomic<JobTxn*> to_finalise_{nullptr};
+  FinaliseItem finalise_item_;
+  // What the item is doing that needs no coroutine, for dumps.
+  const std::unique_ptr<internal::Finaliser> finaliser_;
   // Looks after force-cancelled jobs, in the main context. Has its own protection.
   const std::unique_ptr<internal::CancelWatch> cancel_watch_;
 

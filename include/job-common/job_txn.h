@@ -64,10 +64,6 @@ class JobTxn {
   friend class JobOps;
   friend class JobTxnBuilder;
 
-  struct Item final : WorkItem {
-    Item(const char* name, Function function, JobTxn& t) : WorkItem(name, function), txn(t) {}
-    JobTxn& txn;
-  };
   struct Release {
     void operator()(JobTxn* txn) const {
       if (txn->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete txn;
@@ -99,7 +95,7 @@ class JobTxn {
   std::unique_ptr<Extra> extra_ ABSL_GUARDED_BY(job_mutex);  // made on first use
   // While it runs. Set by the finaliser itself, without the mutex; reset, and so used, with it held.
   std::atomic<const internal::Finaliser*> finaliser_{nullptr};
-  Item finalise_item_;  // posted once, with a reference to the first member
+  JobTxn* next_to_finalise_ = nullptr;  // see JobCore::to_finalise_
 };
 
 // Builds a group; a handle, whose state lives in the group. Any thread; several threads may create members

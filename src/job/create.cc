@@ -188,7 +188,7 @@ absl::Status JobOps::Abandon(Job& job) {
   ResourceOps::RemoveUser(job);
   RemoveMember(*job.txn_, job);
   job.outcome_ = JobOutcome::Cancelled("abandoned before it was started");
-  Unregister(job);
+  (void)Unregister(job);
   MaybeConverge(*job.txn_);
   return absl::OkStatus();
 }

@@ -161,12 +161,12 @@ void JobOps::LeaveContext(Job& job) {
   --job.txn_->unfinished_;
 }
 
-void JobOps::Unregister(Job& job) {
+JobRef JobOps::Unregister(Job& job) {
   JobCore& core = job.core_;
-  const JobRef keep = Adopt(job);  // the registry's reference
   SetStatus(job, JobStatus::kNull);
   (job.internal() ? core.internal_jobs_ : core.jobs_).erase(job.number_);
   if (!job.internal()) core.by_id_.erase(&job);
+  return Adopt(job);
 }
 
 void JobOps::Defer(JobCore& core, AioContext& context, WorkItem& item) {

@@ -69,6 +69,8 @@ JobCore::JobCore(const Options& options)
     : main_loop_(options.main_loop),
       main_context_(ChooseMainContext(options)),
       created_{main_context_->clock().Now(), std::chrono::system_clock::now()},
+      finalise_item_("finalisation of groups", &JobOps::RunFinalisers, *this),
+      finaliser_(std::make_unique<internal::Finaliser>()),
       cancel_watch_(std::make_unique<internal::CancelWatch>(*this, options.unresponsive_after)),
       events_(std::max<size_t>(options.event_capacity, 1)),
       history_(std::make_unique<internal::JobHistory>(options.history_count, options.history_age)) {

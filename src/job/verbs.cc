@@ -178,7 +178,7 @@ absl::Status JobOps::Finalize(Job& job, VerbReply reply) {
 
 absl::Status JobOps::Dismiss(Job& job) {
   if (absl::Status status = CheckVerb(job, JobVerb::kDismiss); !status.ok()) return status;
-  Unregister(job);
+  (void)Unregister(job);
   return absl::OkStatus();
 }
 
