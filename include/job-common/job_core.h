@@ -15,7 +15,6 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
@@ -28,6 +27,7 @@
 #include "job-common/job.h"
 #include "job-common/job_event.h"
 #include "job-common/job_mutex.h"
+#include "job-common/job_registry.h"
 #include "job-common/job_times.h"
 #include "job-common/job_txn.h"
 #include "job-common/sync.h"
@@ -98,8 +98,6 @@ class JobCore {
   friend class JobUnlock;
   friend class ResourceOps;
 
-  using Registry = absl::btree_map<uint64_t, Job*>;  // by creation number
-
   // Jobs by their id: a set of pointers, which takes a fifth of the memory that a map with copies of the ids would.
   static absl::string_view IdOf(const Job* job) { return {job->id().data(), job->id().size()}; }
   static absl::string_view IdOf(absl::string_view id) { return id; }
@@ -158,8 +156,8 @@ class JobCore {
   size_t open_jobs_ ABSL_GUARDED_BY(job_mutex) = 0;             // registered and not concluded
   // The latest that anybody was given: time never goes back.
   mutable TimePoint latest_time_ ABSL_GUARDED_BY(job_mutex){};
-  Registry jobs_ ABSL_GUARDED_BY(job_mutex);  // that monitors see
-  Registry internal_jobs_ ABSL_GUARDED_BY(job_mutex);
+  internal::JobRegistry jobs_ ABSL_GUARDED_BY(job_mutex);  // that monitors see
+  internal::JobRegistry internal_jobs_ ABSL_GUARDED_BY(job_mutex);
   absl::flat_hash_set<Job*, IdHash, IdEq> by_id_ ABSL_GUARDED_BY(job_mutex);
   JobEventRing events_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::shared_ptr<internal::ObserverState>> observers_ ABSL_GUARDED_BY(job_mutex);

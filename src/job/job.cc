@@ -164,7 +164,7 @@ void JobOps::LeaveContext(Job& job) {
 JobRef JobOps::Unregister(Job& job) {
   JobCore& core = job.core_;
   SetStatus(job, JobStatus::kNull);
-  (job.internal() ? core.internal_jobs_ : core.jobs_).erase(job.number_);
+  (job.internal() ? core.internal_jobs_ : core.jobs_).Erase(job.number_);
   if (!job.internal()) core.by_id_.erase(&job);
   return Adopt(job);
 }
@@ -213,14 +213,15 @@ std::vector<JobRef> JobOps::JobsAfter(const JobCore& core, uint64_t after, size_
 
 size_t JobOps::VisitAfter(const JobCore& core, uint64_t after, size_t max, absl::FunctionRef<void(Job&)> visit) {
   size_t visited = 0;
-  auto a = core.jobs_.upper_bound(after);
-  auto b = core.internal_jobs_.upper_bound(after);
+  auto a = core.jobs_.UpperBound(after);
+  auto b = core.internal_jobs_.UpperBound(after);
   for (; visited < max; ++visited) {
     const bool more_a = a != core.jobs_.end();
     const bool more_b = b != core.internal_jobs_.end();
     if (!more_a && !more_b) break;
-    const bool take_a = more_a && (!more_b || a->first < b->first);
-    visit(*(take_a ? a++ : b++)->second);
+    auto& next = more_a && (!more_b || a->number < b->number) ? a : b;
+    visit(*next->job);
+    ++next;
   }
   return visited;
 }

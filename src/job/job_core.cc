@@ -57,6 +57,13 @@ void JobCore::UnlockAndPublish() {
 }
 
 void JobCore::UnlockAndPost() {
+  if (deferred_.size() == 1 && garbage_.empty()) {  // as nearly always
+    const Deferred only = std::move(deferred_.front());
+    deferred_.clear();
+    mutex_.Unlock();
+    only.context->Post(*only.item);
+    return;
+  }
   const absl::InlinedVector<Deferred, 4> deferred(std::move(deferred_));
   deferred_.clear();
   const internal::JobHistory::Garbage garbage(std::move(garbage_));

@@ -269,7 +269,7 @@ class JobOps {
   // --- For query.cc and wait.cc ---
   // Into `info`, whose memory is used again.
   static void GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static const JobCore::Registry& Jobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+  static const internal::JobRegistry& Jobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
     return core.jobs_;
   }
   // Up to `max` jobs, internal ones included, with numbers above `after`, in order: their number.

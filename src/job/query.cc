@@ -62,12 +62,12 @@ Filled Fill(const JobCore& core, QueryCursor& cursor, std::span<JobInfo> page)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
   const auto& jobs = JobOps::Jobs(core);
   const TimePoint now = JobOps::Now(core);
-  auto next = jobs.lower_bound(cursor.before);
+  auto next = jobs.LowerBound(cursor.before);
   size_t count = 0;
   for (; next != jobs.begin() && count < page.size(); ++count) {
     --next;
-    cursor.before = next->first;
-    JobOps::GetInfo(*next->second, now, page[count]);
+    cursor.before = next->number;
+    JobOps::GetInfo(*next->job, now, page[count]);
   }
   return {.count = count, .more = next != jobs.begin()};
 }
