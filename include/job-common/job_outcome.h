@@ -25,7 +25,7 @@ struct JobOutcome {
 
   static JobOutcome Succeeded() { return {}; }
   static JobOutcome Failed(const absl::Status& status);
-  static JobOutcome Cancelled(std::string_view message);
+  static JobOutcome Cancelled(std::string_view message = "cancelled");
 
   bool succeeded() const { return kind == Kind::kSucceeded; }
   // A Status of the caller's own.

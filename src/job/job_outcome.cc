@@ -2,6 +2,9 @@
 
 #include "job-common/job_outcome.h"
 
+#include <algorithm>
+#include <array>
+#include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -35,22 +38,25 @@ std::string JobOutcome::ToString() const {
 namespace internal {
 namespace {
 
-const JobOutcome& Success() {
-  static const JobOutcome& success = *new JobOutcome();
-  return success;
+// The outcomes of most jobs: of each there is one object.
+std::span<const JobOutcome> Common() {
+  static const auto& common = *new std::array{JobOutcome::Succeeded(), JobOutcome::Cancelled()};
+  return common;
 }
 
 }  // namespace
 
 OutcomeSlot& OutcomeSlot::operator=(JobOutcome outcome) {
-  const JobOutcome* const value = outcome.succeeded() ? &Success() : new JobOutcome(std::move(outcome));
+  const auto common = std::find(Common().begin(), Common().end(), outcome);
+  const JobOutcome* const value = common != Common().end() ? &*common : new JobOutcome(std::move(outcome));
   Clear();
   value_ = value;
   return *this;
 }
 
 void OutcomeSlot::Clear() {
-  if (value_ != nullptr && !value_->succeeded()) delete value_;
+  const auto is_value = [this](const JobOutcome& outcome) { return &outcome == value_; };
+  if (std::none_of(Common().begin(), Common().end(), is_value)) delete value_;
 }
 
 }  // namespace internal
