@@ -154,7 +154,7 @@ class Job {
   ReadyCapabilities capabilities_ ABSL_GUARDED_BY(job_mutex) = {.complete = false};
   // The contexts, but for the main one, that it lives in or has lived in: somebody may still be posting to one.
   absl::InlinedVector<std::shared_ptr<AioContext>, 1> homes_ ABSL_GUARDED_BY(job_mutex);
-  internal::OutcomeSlot outcome_ ABSL_GUARDED_BY(job_mutex);
+  SharedOutcome outcome_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::string> pause_reasons_ ABSL_GUARDED_BY(job_mutex);
   std::shared_ptr<const JobDetails> details_ ABSL_GUARDED_BY(job_mutex);
   uint64_t last_event_ ABSL_GUARDED_BY(job_mutex) = 0;

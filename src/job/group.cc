@@ -76,12 +76,27 @@ void JobOps::AbortGroup(JobTxn& txn, std::string reason) {
   MaybeConverge(txn);
 }
 
+namespace {
+
+// One object each, as they may go to many members and into the events of all of them.
+const SharedOutcome& CancelledBeforeStart() {
+  static const auto& outcome = *new SharedOutcome(JobOutcome::Cancelled("cancelled before it was started"));
+  return outcome;
+}
+
+const SharedOutcome& CancelledAfterRun() {
+  static const auto& outcome = *new SharedOutcome(JobOutcome::Cancelled("cancelled after it had finished"));
+  return outcome;
+}
+
+}  // namespace
+
 void JobOps::AbortMember(Job& job) {
   switch (job.status_) {
     case JobStatus::kCreated:  // completes without ever having run
       internal::Reached("group.never_started_member");
       LeaveContext(job);
-      job.outcome_ = JobOutcome::Cancelled("cancelled before it was started");
+      job.outcome_ = CancelledBeforeStart();
       SetStatus(job, JobStatus::kAborting);
       return;
     case JobStatus::kRunning:
@@ -93,7 +108,7 @@ void JobOps::AbortMember(Job& job) {
     case JobStatus::kWaiting:
     case JobStatus::kPending:
       internal::Reached("group.aborted_after_run");
-      job.outcome_ = JobOutcome::Cancelled("cancelled after it had finished");
+      job.outcome_ = CancelledAfterRun();
       SetStatus(job, JobStatus::kAborting);
       return;
     default:  // the member that failed, or one that had been abandoned

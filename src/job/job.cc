@@ -137,7 +137,7 @@ JobEvent& JobOps::AppendEvent(Job& job, TimePoint now) {
   event.job_number = job.number_;
   event.job_id = job.id_;
   event.status = job.status_;
-  job.outcome_.CopyTo(event.outcome);
+  event.outcome = job.outcome_;
   event.time = now;
   job.last_event_ = event.sequence;
   NoteChange(core);

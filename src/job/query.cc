@@ -41,7 +41,11 @@ void JobOps::GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) {
   info.rate = Rate(job, now, info.progress, info.times);
   const bool at_rest = IsReady(job.status_) && info.progress.current == info.progress.total;
   info.eta = at_rest ? std::nullopt : internal::TimeLeft(info.progress, info.rate);
-  job.outcome_.CopyTo(info.outcome);
+  if (job.outcome_.has_value()) {
+    info.outcome = *job.outcome_;
+  } else {
+    info.outcome.reset();
+  }
   if (info.details != job.details_) info.details = job.details_;
   info.speed = job.throttling_ != nullptr ? static_cast<int64_t>(job.throttling_->allowance.speed()) : 0;
   info.io_status = job.io_status_;
