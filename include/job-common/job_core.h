@@ -165,7 +165,7 @@ class JobCore {
   absl::InlinedVector<Deferred, 4> deferred_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::weak_ptr<AioContext>> contexts_ ABSL_GUARDED_BY(job_mutex);  // of its jobs and observers
   const std::unique_ptr<internal::JobHistory> history_ ABSL_PT_GUARDED_BY(job_mutex);
-  absl::InlinedVector<std::shared_ptr<const void>, 1> garbage_ ABSL_GUARDED_BY(job_mutex);  // to let go of after it
+  absl::InlinedVector<std::shared_ptr<const void>, 64> garbage_ ABSL_GUARDED_BY(job_mutex);  // to let go of after it
 };
 
 // Waiting for jobs: every change of a job of `core`, except its progress, wakes these up. See aio_wait.h; the condition

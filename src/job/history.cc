@@ -3,8 +3,10 @@
 #include "job/history.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
+#include "job-common/block_pool.h"
 #include "job-monitor/job_history.h"
 #include "job/job_ops.h"
 
@@ -69,7 +71,7 @@ internal::JobHistory& JobOps::History(JobCore& core) {
 void JobOps::Remember(const Job& job, TimePoint now) {
   internal::JobHistory& history = History(job.core_);
   if (!history.keeps_any()) return;
-  const auto record = std::make_shared<monitor::JobRecord>();
+  const auto record = std::allocate_shared<monitor::JobRecord>(internal::PoolAllocator<monitor::JobRecord>());
   record->id = job.id_;
   record->number = job.number_;
   record->group = job.txn_->number();
