@@ -19,9 +19,7 @@
 namespace jobcore::inline JOBCORE_ABI {
 
 JobTxn::JobTxn(JobCore& core, uint64_t number, uint32_t references)
-    : core_(core),
-      number_(number),
-      references_(references) {}
+    : core_(core), number_(number), references_(references) {}
 
 JobTxnBuilder::JobTxnBuilder(JobCore& core)
     : txn_(new JobTxn(core, core.next_number_.fetch_add(1, std::memory_order_relaxed), /*references=*/1)) {}
@@ -198,7 +196,8 @@ void JobOps::EndGroup(JobTxn& txn) {
   txn.members_.clear();
   if (txn.extra_ == nullptr) return;
   for (VerbReply& reply : txn.extra_->finalize_replies) {
-    Answer(txn.core_, std::move(reply), txn.aborting_ ? absl::AbortedError(txn.extra_->abort_reason) : absl::OkStatus());
+    Answer(txn.core_, std::move(reply),
+           txn.aborting_ ? absl::AbortedError(txn.extra_->abort_reason) : absl::OkStatus());
   }
   txn.extra_->finalize_replies.clear();
 }

@@ -109,7 +109,7 @@ struct Finaliser {
     hook.store(its_hook, std::memory_order_release);
   }
 
-  const CoRoot* root = nullptr;  // null: no coroutine
+  const CoRoot* root = nullptr;            // null: no coroutine
   std::atomic<const char*> hook{nullptr};  // that it is in; null: none
   std::atomic<const Job*> job{nullptr};    // whose hook
 };
