@@ -138,11 +138,13 @@ void JobOps::PostFinaliser(JobTxn& txn) {
     txn.phase_ = JobTxn::Phase::kDone;
     return;
   }
-  // No reference: the registry has one to each member until it concludes.
+  // No reference: the registry has one to each member until it concludes. Whoever finds none here posts the item again:
+  // acquire, so that the loop has let go of it before.
   JobTxn* others = core.to_finalise_.load(std::memory_order_relaxed);
   do {
     txn.next_to_finalise_ = others;
-  } while (!core.to_finalise_.compare_exchange_weak(others, &txn, std::memory_order_release));
+  } while (
+      !core.to_finalise_.compare_exchange_weak(others, &txn, std::memory_order_acq_rel, std::memory_order_relaxed));
   if (others == nullptr) Defer(core, *core.main_context_, core.finalise_item_);
 }
 
@@ -206,7 +208,7 @@ void JobOps::RunFinalisers(WorkItem& item, WorkItem::Reason reason) {
   if (reason == WorkItem::Reason::kDrop) return;
   JobCore& core = static_cast<JobCore::FinaliseItem&>(item).core;
   JobTxn* next = nullptr;  // oldest first
-  for (JobTxn* txn = core.to_finalise_.exchange(nullptr, std::memory_order_acquire); txn != nullptr;) {
+  for (JobTxn* txn = core.to_finalise_.exchange(nullptr, std::memory_order_acq_rel); txn != nullptr;) {
     JobTxn* const newer = std::exchange(next, txn);
     txn = std::exchange(txn->next_to_finalise_, newer);
   }
