@@ -66,14 +66,15 @@ Filled Fill(const JobCore& core, QueryCursor& cursor, std::span<JobInfo> page)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
   const auto& jobs = JobOps::Jobs(core);
   const TimePoint now = JobOps::Now(core);
+  const auto oldest = jobs.begin();
   auto next = jobs.LowerBound(cursor.before);
   size_t count = 0;
-  for (; next != jobs.begin() && count < page.size(); ++count) {
+  for (; next != oldest && count < page.size(); ++count) {
     --next;
     cursor.before = next->number;
     JobOps::GetInfo(*next->job, now, page[count]);
   }
-  return {.count = count, .more = next != jobs.begin()};
+  return {.count = count, .more = next != oldest};
 }
 
 }  // namespace
