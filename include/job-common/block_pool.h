@@ -29,6 +29,23 @@ struct Pooled {
   }
 };
 
+// The same for std::allocate_shared.
+template <typename T>
+struct PoolAllocator {
+  using value_type = T;
+
+  PoolAllocator() = default;
+  template <typename U>
+  PoolAllocator(const PoolAllocator<U>&) {}  // NOLINT(google-explicit-constructor)
+
+  T* allocate(size_t count) {
+    static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+    return static_cast<T*>(AllocateBlock(count * sizeof(T)));
+  }
+  void deallocate(T* block, size_t count) noexcept { FreeBlock(block, count * sizeof(T)); }
+  friend bool operator==(const PoolAllocator&, const PoolAllocator&) { return true; }
+};
+
 }  // namespace jobcore::inline JOBCORE_ABI::internal
 
 #endif  // JOBCORE_JOB_COMMON_BLOCK_POOL_H_

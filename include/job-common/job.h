@@ -148,7 +148,7 @@ class Job {
   bool watched_ ABSL_GUARDED_BY(job_mutex) = false;  // force-cancelled, and the core's CancelWatch counts it
   IoStatus io_status_ ABSL_GUARDED_BY(job_mutex) = IoStatus::kOk;
   ReadyCapabilities capabilities_ ABSL_GUARDED_BY(job_mutex) = {.complete = false};
-  internal::OutcomeSlot outcome_ ABSL_GUARDED_BY(job_mutex);
+  SharedOutcome outcome_ ABSL_GUARDED_BY(job_mutex);
   std::shared_ptr<const JobDetails> details_ ABSL_GUARDED_BY(job_mutex);
   uint64_t last_event_ ABSL_GUARDED_BY(job_mutex) = 0;
   // Made under job_mutex when the job gets its first limit, before the word says so; never replaced.
@@ -193,8 +193,7 @@ class Job {
     Job& job;
   };
   // Posted by whoever has taken the word out of idle, parked or not started: before Run has ended, so the registry has
-  // a reference. After that it is made another item: the first member's for the finalisation of the group, and, by
-  // whoever drops the last reference, for the destruction of the job.
+  // a reference. Whoever drops the last one makes this another item, for its destruction.
   Item item_;
   Co<absl::Status> run_;
   Co<void> gate_;  // what stands between the driver and its next step while it is paused

@@ -15,7 +15,6 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/functional/function_ref.h"
@@ -28,6 +27,7 @@
 #include "job-common/job.h"
 #include "job-common/job_event.h"
 #include "job-common/job_mutex.h"
+#include "job-common/job_registry.h"
 #include "job-common/job_times.h"
 #include "job-common/job_txn.h"
 #include "job-common/sync.h"
@@ -98,8 +98,6 @@ class JobCore {
   friend class JobUnlock;
   friend class ResourceOps;
 
-  using Registry = absl::btree_map<uint64_t, Job*>;  // by creation number
-
   // Jobs by their id: a set of pointers, which takes a fifth of the memory that a map with copies of the ids would.
   static absl::string_view IdOf(const Job* job) { return {job->id().data(), job->id().size()}; }
   static absl::string_view IdOf(absl::string_view id) { return id; }
@@ -116,6 +114,11 @@ class JobCore {
   struct Deferred {
     WorkItem* item;
     std::shared_ptr<AioContext> context;  // kept across the post; null: the main one, which the core keeps
+  };
+
+  struct FinaliseItem final : WorkItem {
+    FinaliseItem(const char* name, Function function, JobCore& c) : WorkItem(name, function), core(c) {}
+    JobCore& core;
   };
 
   void Lock() ABSL_NO_THREAD_SAFETY_ANALYSIS;              // the capability is acquired by JobLock
@@ -135,6 +138,12 @@ class JobCore {
   internal::Atomic<bool> quit_{false};
   internal::Atomic<int64_t> live_jobs_{0};  // Job objects, dismissed ones with references included
   std::atomic<uint64_t> next_number_{1};
+  // Groups that have converged, newest first. Pushed under job_mutex; taken, all at once, by the item, which is posted
+  // to the main context by whoever pushes the first.
+  internal::Atomic<JobTxn*> to_finalise_{nullptr};
+  FinaliseItem finalise_item_;
+  // What the item is doing that needs no coroutine, for dumps.
+  const std::unique_ptr<internal::Finaliser> finaliser_;
   // Looks after force-cancelled jobs, in the main context. Has its own protection.
   const std::unique_ptr<internal::CancelWatch> cancel_watch_;
   JobMutex mutex_;  // job_mutex of this core
@@ -144,15 +153,16 @@ class JobCore {
   // mutex, as both come over from another processor.
   bool changed_ ABSL_GUARDED_BY(job_mutex) = false;             // something waiters may wait for, since Lock
   mutable bool clock_read_ ABSL_GUARDED_BY(job_mutex) = false;  // since Lock: latest_time_ is the time
+  bool posts_ ABSL_GUARDED_BY(job_mutex) = false;               // deferred_ or garbage_ is not empty
   bool closing_ ABSL_GUARDED_BY(job_mutex) = false;             // no new jobs
   // The latest that anybody was given: time never goes back.
   mutable TimePoint latest_time_ ABSL_GUARDED_BY(job_mutex){};
-  absl::InlinedVector<std::shared_ptr<const void>, 1> garbage_ ABSL_GUARDED_BY(job_mutex);  // to let go of after it
   absl::InlinedVector<Deferred, 4> deferred_ ABSL_GUARDED_BY(job_mutex);
+  absl::InlinedVector<std::shared_ptr<const void>, 64> garbage_ ABSL_GUARDED_BY(job_mutex);  // to let go of after it
 
-  size_t open_jobs_ ABSL_GUARDED_BY(job_mutex) = 0;  // registered and not concluded
-  Registry jobs_ ABSL_GUARDED_BY(job_mutex);         // that monitors see
-  Registry internal_jobs_ ABSL_GUARDED_BY(job_mutex);
+  size_t open_jobs_ ABSL_GUARDED_BY(job_mutex) = 0;        // registered and not concluded
+  internal::JobRegistry jobs_ ABSL_GUARDED_BY(job_mutex);  // that monitors see
+  internal::JobRegistry internal_jobs_ ABSL_GUARDED_BY(job_mutex);
   absl::flat_hash_set<Job*, IdHash, IdEq> by_id_ ABSL_GUARDED_BY(job_mutex);
   JobEventRing events_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::shared_ptr<internal::ObserverState>> observers_ ABSL_GUARDED_BY(job_mutex);

@@ -9,7 +9,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,7 +45,7 @@ struct JobEvent {
   Kind kind = Kind::kStatus;
   JobStatus status = JobStatus::kUndefined;  // kStatus: the new one; else as it is
   // From kAborting on: how the job ends. Decided once, under job_mutex; the same in all later events.
-  std::optional<JobOutcome> outcome;
+  SharedOutcome outcome;
   // Monotonic, on the clock of the core's main context; events made in one turn of a loop may share one reading.
   TimePoint time{};
   Boxed<IoError> io_error;  // kIoError

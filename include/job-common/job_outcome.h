@@ -5,6 +5,7 @@
 #ifndef JOBCORE_JOB_COMMON_JOB_OUTCOME_H_
 #define JOBCORE_JOB_COMMON_JOB_OUTCOME_H_
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -36,35 +37,33 @@ struct JobOutcome {
   friend bool operator==(const JobOutcome&, const JobOutcome&) = default;
 };
 
-namespace internal {
-
-// An optional outcome in a pointer. All successes are one object, so that a job that succeeds allocates nothing.
-class OutcomeSlot {
+// Null, or an outcome that all who have a copy share: what became of a job is said in several events, and its text is
+// copied for none of them. To be read like a std::optional, which it converts to. Any thread; reading needs no lock.
+class SharedOutcome {
  public:
-  OutcomeSlot() = default;
-  OutcomeSlot(const OutcomeSlot&) = delete;
-  ~OutcomeSlot() { Clear(); }
-  OutcomeSlot& operator=(JobOutcome outcome);
+  SharedOutcome() = default;
+  SharedOutcome(JobOutcome outcome);  // NOLINT(google-explicit-constructor)
 
   bool has_value() const { return value_ != nullptr; }
-  const JobOutcome* get() const { return value_; }
+  explicit operator bool() const { return has_value(); }
+  const JobOutcome* get() const { return value_.get(); }
   const JobOutcome& operator*() const { return *value_; }
-  const JobOutcome* operator->() const { return value_; }
-  void CopyTo(std::optional<JobOutcome>& outcome) const {
-    if (has_value()) {
-      outcome = *value_;
-    } else {
-      outcome.reset();
-    }
+  const JobOutcome* operator->() const { return value_.get(); }
+  operator std::optional<JobOutcome>() const {  // NOLINT(google-explicit-constructor)
+    return has_value() ? std::optional<JobOutcome>(*value_) : std::nullopt;
+  }
+
+  friend bool operator==(const SharedOutcome& a, const SharedOutcome& b) {
+    return a.value_ == b.value_ || (a.has_value() && b.has_value() && *a == *b);
+  }
+  friend bool operator==(const SharedOutcome& a, const std::optional<JobOutcome>& b) {
+    return a.has_value() == b.has_value() && (!a.has_value() || *a == *b);
   }
 
  private:
-  void Clear();
-
-  const JobOutcome* value_ = nullptr;  // null: not decided
+  // Those that most jobs have are objects that live forever: such a pointer counts nothing.
+  std::shared_ptr<const JobOutcome> value_;
 };
-
-}  // namespace internal
 
 }  // namespace jobcore::inline JOBCORE_ABI
 

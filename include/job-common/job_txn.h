@@ -95,6 +95,7 @@ class JobTxn {
   std::unique_ptr<Extra> extra_ ABSL_GUARDED_BY(job_mutex);  // made on first use
   // While it runs. Set by the finaliser itself, without the mutex; reset, and so used, with it held.
   std::atomic<const internal::Finaliser*> finaliser_{nullptr};
+  JobTxn* next_to_finalise_ = nullptr;  // see JobCore::to_finalise_
 };
 
 // Builds a group; a handle, whose state lives in the group. Any thread; several threads may create members

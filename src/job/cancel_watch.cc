@@ -92,13 +92,13 @@ void JobOps::UnwatchCancelled(Job& job) {
 }
 
 bool JobOps::IsWatched(JobCore& core, uint64_t job) {
-  const auto found = core.jobs_.find(job);
-  return found != core.jobs_.end() && found->second->watched_;
+  const Job* const found = core.jobs_.Find(job);
+  return found != nullptr && found->watched_;
 }
 
 void JobOps::ReportUnresponsive(JobCore& core, uint64_t number, const std::vector<ListedWait>& waits) {
   internal::Reached("watch.unresponsive");
-  Job& job = *core.jobs_.find(number)->second;
+  Job& job = *core.jobs_.Find(number);
   JobEvent& event = AppendEvent(job, Now(job.core_));
   event.kind = JobEvent::Kind::kUnresponsive;
   event.waits_for = WaitsFor(job);

@@ -127,8 +127,7 @@ void MayRunOutOfMemory() {
 void JobOps::Link(Job& job, uint64_t speed) {
   JobCore& core = job.core_;
   MayRunOutOfMemory();
-  auto& registry = job.internal() ? core.internal_jobs_ : core.jobs_;
-  registry.emplace_hint(registry.end(), job.number_, &job);
+  (job.internal() ? core.internal_jobs_ : core.jobs_).Insert(job.number_, &job);
   MayRunOutOfMemory();
   if (!job.internal()) core.by_id_.insert(&job);
   MayRunOutOfMemory();
@@ -152,7 +151,7 @@ void JobOps::Unlink(Job& job) {
   if (const auto found = core.by_id_.find(Absl(job.id_)); found != core.by_id_.end() && *found == &job) {
     core.by_id_.erase(found);
   }
-  (job.internal() ? core.internal_jobs_ : core.jobs_).erase(job.number_);
+  (job.internal() ? core.internal_jobs_ : core.jobs_).Erase(job.number_);
 }
 
 absl::Status StartJob(Job& job) {
@@ -188,7 +187,7 @@ absl::Status JobOps::Abandon(Job& job) {
   ResourceOps::RemoveUser(job);
   RemoveMember(*job.txn_, job);
   job.outcome_ = JobOutcome::Cancelled("abandoned before it was started");
-  Unregister(job);
+  (void)Unregister(job);
   MaybeConverge(*job.txn_);
   return absl::OkStatus();
 }

@@ -74,12 +74,27 @@ void JobOps::AbortGroup(JobTxn& txn, std::string reason) {
   MaybeConverge(txn);
 }
 
+namespace {
+
+// One object each, as they may go to many members and into the events of all of them.
+const SharedOutcome& CancelledBeforeStart() {
+  static const auto& outcome = *new SharedOutcome(JobOutcome::Cancelled("cancelled before it was started"));
+  return outcome;
+}
+
+const SharedOutcome& CancelledAfterRun() {
+  static const auto& outcome = *new SharedOutcome(JobOutcome::Cancelled("cancelled after it had finished"));
+  return outcome;
+}
+
+}  // namespace
+
 void JobOps::AbortMember(Job& job) {
   switch (job.status_) {
     case JobStatus::kCreated:  // completes without ever having run
       internal::Reached("group.never_started_member");
       LeaveContext(job);
-      job.outcome_ = JobOutcome::Cancelled("cancelled before it was started");
+      job.outcome_ = CancelledBeforeStart();
       SetStatus(job, JobStatus::kAborting);
       return;
     case JobStatus::kRunning:
@@ -91,7 +106,7 @@ void JobOps::AbortMember(Job& job) {
     case JobStatus::kWaiting:
     case JobStatus::kPending:
       internal::Reached("group.aborted_after_run");
-      job.outcome_ = JobOutcome::Cancelled("cancelled after it had finished");
+      job.outcome_ = CancelledAfterRun();
       SetStatus(job, JobStatus::kAborting);
       return;
     default:  // the member that failed, or one that had been abandoned
@@ -115,17 +130,22 @@ void JobOps::MaybeConverge(JobTxn& txn) {
 }
 
 void JobOps::PostFinaliser(JobTxn& txn) {
+  JobCore& core = txn.core_;
   txn.phase_ = JobTxn::Phase::kFinalizing;
-  NoteChange(txn.core_);
+  NoteChange(core);
   if (txn.members_.empty()) {
     internal::Reached("group.without_members");
     txn.phase_ = JobTxn::Phase::kDone;
     return;
   }
-  Job& first = *txn.members_.front();
-  AddRef(first);  // the item's
-  std::construct_at(&first.item_, "finalisation of a group", &RunFinaliser, first);
-  Defer(txn.core_, *txn.core_.main_context_, first.item_);
+  // No reference: the registry has one to each member until it concludes. Whoever finds none here posts the item again:
+  // acquire, so that the loop has let go of it before.
+  JobTxn* others = core.to_finalise_.load(std::memory_order_relaxed);
+  do {
+    txn.next_to_finalise_ = others;
+  } while (
+      !core.to_finalise_.compare_exchange_weak(others, &txn, std::memory_order_acq_rel, std::memory_order_relaxed));
+  if (others == nullptr) Defer(core, *core.main_context_, core.finalise_item_);
 }
 
 void JobOps::FailMember(Job& job, const absl::Status& status) {
@@ -155,7 +175,7 @@ Co<absl::StatusOr<DrainedSection>> JobOps::DrainMembers(JobTxn& txn, const Membe
   co_return co_await ResourceOps::Open(*std::move(section), deadline, std::move(give_up));
 }
 
-void JobOps::Conclude(Job& job, const absl::Status& committed) {
+JobRef JobOps::Conclude(Job& job, const absl::Status& committed) {
   if (!committed.ok()) {
     internal::Reached("group.commit_failed");
     job.outcome_ = JobOutcome::Failed(committed);
@@ -164,29 +184,159 @@ void JobOps::Conclude(Job& job, const absl::Status& committed) {
   if (!job.outcome_.has_value()) job.outcome_ = JobOutcome::Succeeded();
   SetStatus(job, JobStatus::kConcluded);
   // One that was never started has no record worth keeping (as in the reference).
-  if (job.auto_dismiss_ || !job.started_) Unregister(job);
+  return job.auto_dismiss_ || !job.started_ ? Unregister(job) : JobRef();
 }
 
-// The members are fixed since this was posted, and the registry has a reference to each: no need for the mutex.
-void JobOps::RunFinaliser(WorkItem& item, WorkItem::Reason reason) {
-  JobRef first = Adopt(static_cast<Job::Item&>(item).job);
-  JobTxn& txn = *first->txn_;
+bool JobOps::Decide(JobTxn& txn) {
+  txn.phase_ = JobTxn::Phase::kDecided;
+  return !txn.aborting_;
+}
+
+void JobOps::EndGroup(JobTxn& txn) {
+  txn.phase_ = JobTxn::Phase::kDone;
+  txn.finaliser_.store(nullptr, std::memory_order_relaxed);
+  txn.members_.clear();
+  if (txn.extra_ == nullptr) return;
+  for (VerbReply& reply : txn.extra_->finalize_replies) {
+    Answer(txn.core_, std::move(reply),
+           txn.aborting_ ? absl::AbortedError(txn.extra_->abort_reason) : absl::OkStatus());
+  }
+  txn.extra_->finalize_replies.clear();
+}
+
+void JobOps::RunFinalisers(WorkItem& item, WorkItem::Reason reason) {
   if (reason == WorkItem::Reason::kDrop) return;
-  Members newest_first;
-  newest_first.reserve(txn.members_.size());
-  for (size_t i = txn.members_.size() - 1; i > 0; --i) newest_first.emplace_back(*txn.members_[i]);
-  newest_first.push_back(std::move(first));
-  Spawn("finalisation of a group", Finalise(txn, std::move(newest_first)));
+  JobCore& core = static_cast<JobCore::FinaliseItem&>(item).core;
+  JobTxn* next = nullptr;  // oldest first
+  for (JobTxn* txn = core.to_finalise_.exchange(nullptr, std::memory_order_acq_rel); txn != nullptr;) {
+    JobTxn* const newer = std::exchange(next, txn);
+    txn = std::exchange(txn->next_to_finalise_, newer);
+  }
+  Singles singles;
+  while (next != nullptr) {
+    JobTxn& txn = *next;
+    next = txn.next_to_finalise_;  // now: the group may soon be gone
+    CalledHooks called;
+    if (NeedsNoCoroutine(txn, called)) {
+      singles.push_back({.txn = &txn, .job = FixedMembers(txn).front()});
+      if (singles.size() == kMostAtOnce) FinaliseTogether(core, singles);
+    } else {
+      FinaliseTogether(core, singles);  // what has converged first ends first
+      SpawnFinaliser(txn, std::move(called));
+    }
+  }
+  FinaliseTogether(core, singles);
 }
 
-Co<void> JobOps::Finalise(JobTxn& txn, Members members) {
+void JobOps::SpawnFinaliser(JobTxn& txn, CalledHooks called) {
+  Members newest_first;
+  const absl::InlinedVector<Job*, 1>& members = FixedMembers(txn);
+  newest_first.reserve(members.size());
+  for (auto member = members.rbegin(); member != members.rend(); ++member) newest_first.emplace_back(**member);
+  Spawn("finalisation of a group", Finalise(txn, std::move(newest_first), std::move(called)));
+}
+
+namespace {
+
+Co<absl::Status> Fail(absl::Status status) { co_return status; }
+
+// A hook that is no coroutine itself may throw.
+Co<absl::Status> CallPrepare(JobDriver& driver) {
+  try {
+    return driver.Prepare();
+  } catch (...) {
+    return Fail(StatusFromException("Prepare"));
+  }
+}
+
+Co<absl::Status> CallCommit(JobDriver& driver) {
+  try {
+    return driver.Commit();
+  } catch (...) {
+    return Fail(StatusFromException("Commit"));
+  }
+}
+
+}  // namespace
+
+// --- Groups of one whose driver has no hooks, as far as one can tell from what calling them returns ---
+//
+// Most jobs are such. They need no coroutine, and many of them go through the cut and conclude in one critical section
+// each. The first hook that has a frame makes its group leave the others.
+
+bool JobOps::NeedsNoCoroutine(JobTxn& txn, CalledHooks& called) {
+  Job& job = *FixedMembers(txn).front();
+  if (FixedMembers(txn).size() > 1 || !job.still_at_end().empty()) return false;
+  internal::Finaliser& at = *txn.core_.finaliser_;
+  txn.finaliser_.store(&at, std::memory_order_release);
+  if (txn.aborting_.load(std::memory_order_relaxed)) return true;
+  at.Enter("Prepare", &job);
+  Co<absl::Status>& prepare = called.prepare.emplace(CallPrepare(*job.driver_));
+  at.Enter(nullptr, nullptr);
+  return prepare.trivial();
+}
+
+void JobOps::FinaliseTogether(JobCore& core, Singles& singles) {
+  if (singles.empty()) return;
+  {  // The cut.
+    JobLock lock(core);
+    for (const Single& single : singles) (void)Decide(*single.txn);
+  }
+  Singles ended;
+  for (const Single& single : singles) {
+    JobDriver& driver = *single.job->driver_;
+    const bool commit = !single.txn->aborting_.load(std::memory_order_relaxed);  // as it was at the cut
+    internal::Finaliser& at = *core.finaliser_;
+    CalledHooks called;
+    called.prepare.emplace();
+    bool trivial;
+    if (commit) {
+      at.Enter("Commit", single.job);
+      trivial = called.commit.emplace(CallCommit(driver)).trivial();
+    } else {
+      at.Enter("Abort", single.job);
+      trivial = called.abort.emplace(driver.Abort()).trivial();
+    }
+    if (trivial) {
+      at.Enter("Clean", single.job);
+      trivial = called.clean.emplace(driver.Clean()).trivial();
+    }
+    at.Enter(nullptr, nullptr);
+    if (trivial) {
+      ended.push_back(single);
+    } else {
+      ConcludeTogether(core, ended);
+      ended.clear();
+      SpawnFinaliser(*single.txn, std::move(called));
+    }
+  }
+  ConcludeTogether(core, ended);
+  singles.clear();
+}
+
+void JobOps::ConcludeTogether(JobCore& core, const Singles& singles) {
+  if (singles.empty()) return;
+  absl::InlinedVector<JobRef, kMostAtOnce> gone;
+  {
+    JobLock lock(core);
+    for (const Single& single : singles) {
+      ResourceOps::RemoveUser(*single.job);
+      gone.push_back(Conclude(*single.job, absl::OkStatus()));
+      EndGroup(*single.txn);
+    }
+  }
+  for (JobRef& job : gone) {
+    if (job) DropAndDestroy(std::move(job));
+  }
+  core.main_context_->wait_domain().Kick();  // ~JobCore may be waiting for the last one
+}
+
+// --- All others ---
+
+Co<void> JobOps::Finalise(JobTxn& txn, Members members, CalledHooks called) {
   JobCore& core = txn.core_;
   const CoRoot* const root = co_await internal::ThisRoot();
   internal::Finaliser at{.root = root};  // what it is doing, for dumps
-  const auto enter = [&at](const char* hook, const Job* job) {
-    at.job.store(job, std::memory_order_relaxed);
-    at.hook.store(hook, std::memory_order_release);
-  };
   txn.finaliser_.store(&at, std::memory_order_release);
   bool commit = !txn.aborting_.load(std::memory_order_relaxed);
 
@@ -195,9 +345,9 @@ Co<void> JobOps::Finalise(JobTxn& txn, Members members) {
   const bool drains =
       std::any_of(members.begin(), members.end(), [](const JobRef& m) { return !m->still_at_end().empty(); });
   if (commit && drains) {
-    enter(internal::Finaliser::kDrain, nullptr);
+    at.Enter(internal::Finaliser::kDrain, nullptr);
     absl::StatusOr<DrainedSection> opened = co_await DrainMembers(txn, members);
-    enter(nullptr, nullptr);
+    at.Enter(nullptr, nullptr);
     const absl::Status status = opened.status();
     if (status.ok()) section = *std::move(opened);
     JobLock lock(core);
@@ -219,9 +369,10 @@ Co<void> JobOps::Finalise(JobTxn& txn, Members members) {
   for (size_t i = 0; commit && i < members.size(); ++i) {
     Job& job = *members[i];
     absl::Status status;
-    enter("Prepare", &job);
+    at.Enter("Prepare", &job);
     try {
-      status = co_await job.driver_->Prepare();
+      Co<absl::Status> hook = called.prepare ? *std::move(called.prepare) : job.driver_->Prepare();
+      status = co_await std::move(hook);
     } catch (...) {
       status = StatusFromException("Prepare");
     }
@@ -235,43 +386,39 @@ Co<void> JobOps::Finalise(JobTxn& txn, Members members) {
 
   {  // The cut.
     JobLock lock(core);
-    commit = !txn.aborting_;
-    txn.phase_ = JobTxn::Phase::kDecided;
+    commit = Decide(txn);
   }
 
   // Phase two: all Commit, or all Abort. Each member concludes before another one's coroutine runs; those whose hooks
   // are none do so together.
-  constexpr size_t kMostAtOnce = 64;
   size_t concluded = 0;
   const auto conclude = [&](size_t end) JOBCORE_EXCLUDES(job_mutex) {
     while (concluded < end) {
       const size_t page_end = std::min(end, concluded + kMostAtOnce);
       JobLock lock(core);
-      while (concluded < page_end) Conclude(*members[concluded++], absl::OkStatus());
+      while (concluded < page_end) (void)Conclude(*members[concluded++], absl::OkStatus());
     }
   };
-  std::vector<VerbReply> replies;
-  std::string reason;
   for (size_t i = 0; i < members.size(); ++i) {
     Job& job = *members[i];
     absl::Status status;
-    enter(commit ? "Commit" : "Abort", &job);
+    at.Enter(commit ? "Commit" : "Abort", &job);
     if (commit) {
       try {
-        Co<absl::Status> hook = job.driver_->Commit();
+        Co<absl::Status> hook = called.commit ? *std::move(called.commit) : job.driver_->Commit();
         if (!hook.trivial()) conclude(i);
         status = co_await std::move(hook);
       } catch (...) {
         status = StatusFromException("Commit");
       }
     } else {
-      Co<void> hook = job.driver_->Abort();
+      Co<void> hook = called.abort ? *std::move(called.abort) : job.driver_->Abort();
       if (!hook.trivial()) conclude(i);
       co_await std::move(hook);
     }
-    enter("Clean", &job);
+    at.Enter("Clean", &job);
     {
-      Co<void> hook = job.driver_->Clean();
+      Co<void> hook = called.clean ? *std::move(called.clean) : job.driver_->Clean();
       if (!hook.trivial()) conclude(i);
       co_await std::move(hook);
     }
@@ -290,19 +437,10 @@ Co<void> JobOps::Finalise(JobTxn& txn, Members members) {
     if (last) {
       for (const JobRef& member : members) ResourceOps::RemoveUser(*member);
     }
-    Conclude(job, status);
+    (void)Conclude(job, status);
     concluded = i + 1;
-    if (last) {
-      txn.phase_ = JobTxn::Phase::kDone;
-      txn.finaliser_.store(nullptr, std::memory_order_relaxed);
-      txn.members_.clear();
-      if (txn.extra_ != nullptr) {
-        replies.swap(txn.extra_->finalize_replies);
-        reason = txn.extra_->abort_reason;
-      }
-    }
+    if (last) EndGroup(txn);
   }
-  for (VerbReply& reply : replies) std::move(reply).Send(commit ? absl::OkStatus() : absl::AbortedError(reason));
 
   AioContext& main = *core.main_context_;
   for (JobRef& member : members) DropAndDestroy(std::move(member));

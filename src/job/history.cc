@@ -3,8 +3,10 @@
 #include "job/history.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
+#include "job-common/block_pool.h"
 #include "job-monitor/job_history.h"
 #include "job/job_ops.h"
 
@@ -63,13 +65,14 @@ std::vector<monitor::JobRecordPtr> JobHistory::Page(monitor::HistoryCursor& curs
 
 internal::JobHistory& JobOps::History(JobCore& core) {
   core.history_->Expire(Now(core), core.garbage_);
+  core.posts_ |= !core.garbage_.empty();
   return *core.history_;
 }
 
 void JobOps::Remember(const Job& job, TimePoint now) {
   internal::JobHistory& history = History(job.core_);
   if (!history.keeps_any()) return;
-  const auto record = std::make_shared<monitor::JobRecord>();
+  const auto record = std::allocate_shared<monitor::JobRecord>(internal::PoolAllocator<monitor::JobRecord>());
   record->id = job.id_;
   record->number = job.number_;
   record->group = job.txn_->number();
@@ -82,6 +85,7 @@ void JobOps::Remember(const Job& job, TimePoint now) {
   record->details = job.details_;
   GetTimes(job, now, record->times);
   history.Add(record, job.core_.garbage_);
+  job.core_.posts_ |= !job.core_.garbage_.empty();
 }
 
 // --- job-monitor/job_history.h ---

@@ -26,8 +26,8 @@ namespace jobcore::inline JOBCORE_ABI::internal {
 // kMaxExpired records in one call.
 class JobHistory {
  public:
-  using Garbage = absl::InlinedVector<std::shared_ptr<const void>, 1>;
   static constexpr size_t kMaxExpired = 64;
+  using Garbage = absl::InlinedVector<std::shared_ptr<const void>, kMaxExpired>;
 
   JobHistory(size_t count, Nanoseconds age) : count_(count), age_(age) {}
 

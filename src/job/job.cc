@@ -138,7 +138,7 @@ JobEvent& JobOps::AppendEvent(Job& job, TimePoint now) {
   event.job_number = job.number_;
   event.job_id = job.id_;
   event.status = job.status_;
-  job.outcome_.CopyTo(event.outcome);
+  event.outcome = job.outcome_;
   event.time = now;
   job.last_event_ = event.sequence;
   NoteChange(core);
@@ -162,17 +162,18 @@ void JobOps::LeaveContext(Job& job) {
   --job.txn_->unfinished_;
 }
 
-void JobOps::Unregister(Job& job) {
+JobRef JobOps::Unregister(Job& job) {
   JobCore& core = job.core_;
-  const JobRef keep = Adopt(job);  // the registry's reference
   SetStatus(job, JobStatus::kNull);
-  (job.internal() ? core.internal_jobs_ : core.jobs_).erase(job.number_);
+  (job.internal() ? core.internal_jobs_ : core.jobs_).Erase(job.number_);
   if (!job.internal()) core.by_id_.erase(&job);
+  return Adopt(job);
 }
 
 void JobOps::Defer(JobCore& core, AioContext& context, WorkItem& item) {
   const bool kept = &context == core.main_context_.get();
   core.deferred_.push_back({&item, kept ? nullptr : context.shared_from_this()});
+  core.posts_ = true;
 }
 
 void JobOps::Answer(JobCore& core, VerbReply reply, absl::Status status) {
@@ -214,14 +215,15 @@ std::vector<JobRef> JobOps::JobsAfter(const JobCore& core, uint64_t after, size_
 
 size_t JobOps::VisitAfter(const JobCore& core, uint64_t after, size_t max, absl::FunctionRef<void(Job&)> visit) {
   size_t visited = 0;
-  auto a = core.jobs_.upper_bound(after);
-  auto b = core.internal_jobs_.upper_bound(after);
+  auto a = core.jobs_.UpperBound(after);
+  auto b = core.internal_jobs_.UpperBound(after);
   for (; visited < max; ++visited) {
     const bool more_a = a != core.jobs_.end();
     const bool more_b = b != core.internal_jobs_.end();
     if (!more_a && !more_b) break;
-    const bool take_a = more_a && (!more_b || a->first < b->first);
-    visit(*(take_a ? a++ : b++)->second);
+    auto& next = more_a && (!more_b || a->number < b->number) ? a : b;
+    visit(*next->job);
+    ++next;
   }
   return visited;
 }

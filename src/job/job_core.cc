@@ -52,7 +52,7 @@ void JobCore::Lock() {
 
 void JobCore::UnlockAndPublish() {
   const bool changed = std::exchange(changed_, false);
-  const bool posts = !deferred_.empty() || !garbage_.empty();
+  const bool posts = std::exchange(posts_, false);
   clock_read_ = false;
   if (posts) {
     UnlockAndPost();
@@ -63,18 +63,28 @@ void JobCore::UnlockAndPublish() {
 }
 
 void JobCore::UnlockAndPost() {
+  const auto post = [this](const Deferred& d) { (d.context != nullptr ? *d.context : *main_context_).Post(*d.item); };
+  if (deferred_.size() == 1 && garbage_.empty()) {  // as nearly always
+    const Deferred only = std::move(deferred_.front());
+    deferred_.clear();
+    mutex_.Unlock();
+    post(only);
+    return;
+  }
   const absl::InlinedVector<Deferred, 4> deferred(std::move(deferred_));
   deferred_.clear();
   const internal::JobHistory::Garbage garbage(std::move(garbage_));
   garbage_.clear();
   mutex_.Unlock();
-  for (const Deferred& d : deferred) (d.context != nullptr ? *d.context : *main_context_).Post(*d.item);
+  for (const Deferred& d : deferred) post(d);
 }
 
 JobCore::JobCore(const Options& options)
     : main_loop_(options.main_loop),
       main_context_(ChooseMainContext(options)),
       created_{main_context_->clock().Now(), std::chrono::system_clock::now()},
+      finalise_item_("finalisation of groups", &JobOps::RunFinalisers, *this),
+      finaliser_(std::make_unique<internal::Finaliser>()),
       cancel_watch_(std::make_unique<internal::CancelWatch>(*this, options.unresponsive_after)),
       events_(std::max<size_t>(options.event_capacity, 1)),
       history_(std::make_unique<internal::JobHistory>(options.history_count, options.history_age)) {

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -96,12 +97,17 @@ struct Throttling {
   }
 };
 
-// What the finaliser of a group is doing; in its frame. The root never changes, the rest is for any thread that
-// holds job_mutex.
+// What the finaliser of a group is doing; in its frame, or of the core where it has none. The root never changes, the
+// rest is for any thread that holds job_mutex.
 struct Finaliser {
   static constexpr char kDrain[] = "drain";  // in no hook: waits for resources to stand still
 
-  const CoRoot* root;
+  void Enter(const char* its_hook, const Job* whose) {
+    job.store(whose, std::memory_order_relaxed);
+    hook.store(its_hook, std::memory_order_release);
+  }
+
+  const CoRoot* root = nullptr;            // null: no coroutine
   std::atomic<const char*> hook{nullptr};  // that it is in; null: none
   std::atomic<const Job*> job{nullptr};    // whose hook
 };
@@ -134,8 +140,8 @@ class JobOps {
   static JobEvent& AppendEvent(Job& job, TimePoint now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // The job's Run has ended, or never will begin: it is out of its context, and of its group's count.
   static void LeaveContext(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  // -> NULL: gone from the registry.
-  static void Unregister(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // -> NULL: gone from the registry, whose reference is the caller's from now on.
+  static JobRef Unregister(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Posts the job's resumption once the mutex is free. The caller has taken the word.
   static void DeferResume(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Sends the reply once the mutex is free.
@@ -255,15 +261,13 @@ class JobOps {
   // If all members have finished: on to finalising them, now or on request.
   static void MaybeConverge(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void PostFinaliser(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  // Not analysed: reads the members without the mutex, which nobody changes once this has been posted.
-  static void RunFinaliser(WorkItem& item, WorkItem::Reason reason)
-      JOBCORE_EXCLUDES(job_mutex) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  static void RunFinalisers(WorkItem& item, WorkItem::Reason reason) JOBCORE_EXCLUDES(job_mutex);
   static void RemoveMember(JobTxn& txn, Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
   // --- For query.cc and wait.cc ---
   // Into `info`, whose memory is used again.
   static void GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
-  static const JobCore::Registry& Jobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+  static const internal::JobRegistry& Jobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
     return core.jobs_;
   }
   // Up to `max` jobs, internal ones included, with numbers above `after`, in order: their number.
@@ -386,12 +390,39 @@ class JobOps {
   static void AbortMember(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Before the cut: the member fails, and its group with it.
   static void FailMember(Job& job, const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Groups, members or both that end in one critical section.
+  static constexpr size_t kMostAtOnce = 64;
+  // Hooks of the only member of a group that have been called already, though not run if they have a frame. Of the
+  // others, those that come before one of these had none.
+  struct CalledHooks {
+    std::optional<Co<absl::Status>> prepare, commit;
+    std::optional<Co<void>> abort, clean;
+  };
+  // A group of one, and that one.
+  struct Single {
+    JobTxn* txn;
+    Job* job;
+  };
+  using Singles = absl::InlinedVector<Single, kMostAtOnce>;
   // In the main context: takes a group that has converged to its end.
   using Members = absl::InlinedVector<JobRef, 1>;
-  static Co<void> Finalise(JobTxn& txn, Members members) JOBCORE_EXCLUDES(job_mutex);
+  static Co<void> Finalise(JobTxn& txn, Members members, CalledHooks called) JOBCORE_EXCLUDES(job_mutex);
+  static void SpawnFinaliser(JobTxn& txn, CalledHooks called = {}) JOBCORE_EXCLUDES(job_mutex);
+  static bool NeedsNoCoroutine(JobTxn& txn, CalledHooks& called) JOBCORE_EXCLUDES(job_mutex);
+  static void FinaliseTogether(JobCore& core, Singles& singles) JOBCORE_EXCLUDES(job_mutex);
+  static void ConcludeTogether(JobCore& core, const Singles& singles) JOBCORE_EXCLUDES(job_mutex);
+  // The members of a group whose finaliser has been posted: nobody changes them any more, so no mutex is needed.
+  static const absl::InlinedVector<Job*, 1>& FixedMembers(const JobTxn& txn) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return txn.members_;
+  }
+  // The cut: whether the group commits.
+  static bool Decide(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // All its members have concluded.
+  static void EndGroup(JobTxn& txn) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static Co<absl::StatusOr<DrainedSection>> DrainMembers(JobTxn& txn, const Members& members)
       JOBCORE_EXCLUDES(job_mutex);
-  static void Conclude(Job& job, const absl::Status& committed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Returns the registry's reference, unless the job stays there to be dismissed.
+  static JobRef Conclude(Job& job, const absl::Status& committed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static std::string RunWaitsFor(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static std::string GroupWaitsFor(const Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 };

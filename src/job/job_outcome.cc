@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <span>
 #include <utility>
 
@@ -35,7 +36,6 @@ std::string JobOutcome::ToString() const {
   return absl::StrCat("failed: ", message);
 }
 
-namespace internal {
 namespace {
 
 // The outcomes of most jobs: of each there is one object.
@@ -46,20 +46,14 @@ std::span<const JobOutcome> Common() {
 
 }  // namespace
 
-OutcomeSlot& OutcomeSlot::operator=(JobOutcome outcome) {
+SharedOutcome::SharedOutcome(JobOutcome outcome) {
   const auto common = std::find(Common().begin(), Common().end(), outcome);
-  const JobOutcome* const value = common != Common().end() ? &*common : new JobOutcome(std::move(outcome));
-  Clear();
-  value_ = value;
-  return *this;
+  if (common != Common().end()) {
+    value_ = std::shared_ptr<const JobOutcome>(std::shared_ptr<void>(), &*common);
+  } else {
+    value_ = std::make_shared<const JobOutcome>(std::move(outcome));
+  }
 }
-
-void OutcomeSlot::Clear() {
-  const auto is_value = [this](const JobOutcome& outcome) { return &outcome == value_; };
-  if (std::none_of(Common().begin(), Common().end(), is_value)) delete value_;
-}
-
-}  // namespace internal
 
 absl::Status StatusFromException(absl::string_view where) {
   try {

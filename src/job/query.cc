@@ -38,7 +38,11 @@ void JobOps::GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) {
   info.rate = Rate(job, now, info.progress, info.times);
   const bool at_rest = IsReady(job.status_) && info.progress.current == info.progress.total;
   info.eta = at_rest ? std::nullopt : internal::TimeLeft(info.progress, info.rate);
-  job.outcome_.CopyTo(info.outcome);
+  if (job.outcome_.has_value()) {
+    info.outcome = *job.outcome_;
+  } else {
+    info.outcome.reset();
+  }
   if (info.details != job.details_) info.details = job.details_;
   info.speed = job.throttling_ != nullptr ? static_cast<int64_t>(job.throttling_->allowance.speed()) : 0;
   info.io_status = job.io_status_;
@@ -59,14 +63,15 @@ Filled Fill(const JobCore& core, QueryCursor& cursor, std::span<JobInfo> page)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
   const auto& jobs = JobOps::Jobs(core);
   const TimePoint now = JobOps::Now(core);
-  auto next = jobs.lower_bound(cursor.before);
+  const auto oldest = jobs.begin();
+  auto next = jobs.LowerBound(cursor.before);
   size_t count = 0;
-  for (; next != jobs.begin() && count < page.size(); ++count) {
+  for (; next != oldest && count < page.size(); ++count) {
     --next;
-    cursor.before = next->first;
-    JobOps::GetInfo(*next->second, now, page[count]);
+    cursor.before = next->number;
+    JobOps::GetInfo(*next->job, now, page[count]);
   }
-  return {.count = count, .more = next != jobs.begin()};
+  return {.count = count, .more = next != oldest};
 }
 
 }  // namespace

@@ -185,7 +185,7 @@ absl::Status JobOps::Finalize(Job& job, VerbReply reply) {
 
 absl::Status JobOps::Dismiss(Job& job) {
   if (absl::Status status = CheckVerb(job, JobVerb::kDismiss); !status.ok()) return status;
-  Unregister(job);
+  (void)Unregister(job);
   return absl::OkStatus();
 }
 
@@ -213,9 +213,7 @@ Job* Find(JobCore& core, std::string_view id) {
 
 Job* Find(JobCore& core, uint64_t number) {
   core.mutex().AssertHeld("monitor::Find");
-  const auto& jobs = JobOps::Jobs(core);
-  const auto found = jobs.find(number);
-  return found == jobs.end() ? nullptr : found->second;
+  return JobOps::Jobs(core).Find(number);
 }
 
 absl::Status Pause(Job& job, std::string_view reason) {

@@ -100,8 +100,8 @@ void JobOps::ForEachChain(const Job& job, absl::FunctionRef<void(std::string_vie
   const internal::Finaliser* const finaliser = job.txn_->finaliser_;
   if (finaliser == nullptr) return;
   const char* const hook = finaliser->hook.load(std::memory_order_acquire);
-  if (hook != nullptr && hook != internal::Finaliser::kDrain && finaliser->job.load(std::memory_order_relaxed) == &job)
-    visit(hook, *finaliser->root);
+  if (hook == nullptr || hook == internal::Finaliser::kDrain || finaliser->root == nullptr) return;
+  if (finaliser->job.load(std::memory_order_relaxed) == &job) visit(hook, *finaliser->root);
 }
 
 std::string JobOps::RunWaitsFor(const Job& job) {
@@ -131,8 +131,10 @@ std::string JobOps::GroupWaitsFor(const Job& job) {
   if (hook == nullptr) return "the finalisation of its group, about to begin";
   if (hook == internal::Finaliser::kDrain) return "the resources that are to stand still at the end of its group";
   const Job& at = *finaliser->job.load(std::memory_order_relaxed);  // the finaliser has a reference
-  return absl::StrCat("the ", hook, " hook of ", &at == &job ? "its own" : NameOf(at), ", in ",
-                      ChainText(*finaliser->root, *job.core_.main_context_));
+  AioContext& main = *job.core_.main_context_;
+  return absl::StrCat("the ", hook, " hook of ", &at == &job ? "its own" : NameOf(at), ", ",
+                      finaliser->root != nullptr ? absl::StrCat("in ", ChainText(*finaliser->root, main))
+                                                 : internal::LoopText(internal::Observe(main)));
 }
 
 std::string JobOps::WaitsFor(const Job& job) {

@@ -55,10 +55,10 @@ constexpr Limits kLimits[] = {
     {"LockAndFind", 0, 1, 0},
     {"QueryOfAPage", 0, 1, 0},
     {"PauseAndResume", 0, 3, 0},
-    {"CreateAndAbandon", 4, 2, 0},
-    {"LifeOfAJob", 3.1, 5, 0},
-    {"LifeOfAJobThatIsCancelled", 18.1, 24, 0},
-    {"LifeOfAGroupOf8", 28.25, 28, 0},
+    {"CreateAndAbandon", 3, 2, 0},
+    {"LifeOfAJob", 1.1, 5, 0},
+    {"LifeOfAJobThatIsCancelled", 13.1, 23, 0},
+    {"LifeOfAGroupOf8", 13.25, 28, 0},
     {"PostToASleepingLoop", 0, 0, 1},
 };
 
