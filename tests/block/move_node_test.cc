@@ -72,7 +72,8 @@ Co<void> KeepWriting(NodeEdge& edge, AioContext& home, Client& client) {
   ++client.running;
   while (!client.stop) {
     const NodeWrite write{.kind = NodeWrite::Kind::kZeroes, .offset = 512, .length = 16};
-    if (co_await edge.Change(write) != 0 || !home.IsHome()) ++client.failed;
+    const int error = co_await edge.Change(write);
+    if (error != 0 || !home.IsHome()) ++client.failed;
     ++client.writes;
     const auto never = [] { return false; };
     if (absl::Status s = co_await AioWaitWhile(home, never); !s.ok()) ++client.failed;
