@@ -54,7 +54,9 @@ class Tracker final : public WriteFilter {
     }
     const int error = co_await below.Write(in, write);
     // If the target fails the job will come to it, too, and do what its policy says. The client does not care.
-    const bool in_target = error == 0 && co_await WriteTarget(in, write) == 0;
+    // What was discarded may read as zeros here, and as whatever was there before on the other side.
+    const bool in_both = error == 0 && write.kind != NodeWrite::Kind::kDiscard;
+    const bool in_target = in_both && co_await WriteTarget(in, write) == 0;
     if (in_target) {
       map.Remove(write.offset, write.length);
     } else {
@@ -149,7 +151,11 @@ Co<absl::Status> Mirror::CopyUntilToldToEnd(JobContext& job) {
       job.Ready({.complete = true, .soft_cancel = true});
     }
     // What is missing now is no more than can be copied while clients have to wait.
-    if (IsToldToEnd(job) && Remaining() <= buffer_bytes_) co_return absl::OkStatus();
+    if (IsToldToEnd(job) && Remaining() <= buffer_bytes_) {
+      if (copies_.size() == 0) co_return absl::OkStatus();
+      co_await copies_.AtMost(0);  // an error of theirs may stop the job yet
+      continue;
+    }
 
     if (std::optional<Piece> piece = TakeNext()) {
       Spawn(job, *std::move(piece), /*ask=*/true);
@@ -216,6 +222,7 @@ Co<absl::Status> Mirror::Prepare() {
   co_await copies_.AtMost(0);
   copier_.FreeBuffers();
   if (!copier_.status().ok()) co_return copier_.status();
+  job_->progress().SetRemaining(0);  // clients may have copied what seemed to be left
   if (absl::Status s = co_await copier_.FlushTarget(*job_); !s.ok()) co_return s;
   co_return complete_ ? CheckSwitch(copier_.source(), *copier_.target()) : absl::OkStatus();
 }
@@ -249,11 +256,13 @@ absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, MirrorOptions o
   const std::shared_ptr<AioContext> context = options.source->context();
   spec.context = context.get();
   const auto tracker = std::make_shared<Tracker>(options);
-  absl::StatusOr<JobRef> job =
-      CreateJob(core, spec, std::make_unique<Mirror>(options.buffer_bytes, *std::move(copier), tracker));
-  if (!job.ok()) return job;
-  tracker->map.SetJob(**job);
+  auto driver =
+      std::make_unique<Mirror>(std::max(options.buffer_bytes, options.granularity), *std::move(copier), tracker);
+  // Before anybody can find the job: one that is cancelled at once leaves no filter. If there is no job, it is the
+  // driver that removes it.
   options.source->AddFilter(section, tracker);
+  absl::StatusOr<JobRef> job = CreateJob(core, spec, std::move(driver));
+  if (job.ok()) tracker->map.SetJob(**job);
   return job;
 }
 
