@@ -178,7 +178,8 @@ std::optional<Piece> Backup::TakeNext() {
 }
 
 Co<void> Backup::CopyPiece(JobContext& job, Piece piece) {
-  if (co_await copier_.Copy(job, piece.offset, piece.length, /*ask=*/true)) map_.Remove(piece.offset, piece.length);
+  const bool copied = co_await copier_.Copy(job, piece.offset, piece.length, /*ask=*/true);
+  if (copied) map_.Remove(piece.offset, piece.length);
   piece.hold.End();
 }
 
