@@ -228,6 +228,12 @@ Co<absl::Status> Mirror::Prepare() {
 }
 
 Co<absl::Status> Mirror::Commit() {
+  // Another section over the source may be open, too: of a mirror that ends now and has it for its target.
+  if (complete_ && map_.missing_bytes() != 0) {
+    co_return absl::AbortedError(absl::StrCat("node '", copier_.source().name(),
+                                              "' was written to by another job that ",
+                                              "has it drained, after the last copy: its users stay there"));
+  }
   if (complete_) SwitchUsers(copier_.source(), copier_.target());
   co_return absl::OkStatus();
 }

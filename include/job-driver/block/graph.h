@@ -44,8 +44,8 @@ std::vector<std::string> UsersOf(const Node& node);
 // Whether `to` can take the place of `from`: it is as large, and those who would come with their edges get along with
 // those who are there (who `stays`, and so goes with the switch, does not count).
 absl::Status CheckSwitch(const Node& from, const Node& to);
-// The users of `from`, but for those that stay, are users of `to` from now on. The caller has both nodes drained, and
-// nothing in flight there (aborts otherwise).
+// The users of `from`, but for those that stay, are users of `to` from now on. The caller has both nodes drained
+// (aborts otherwise), so none of their requests is in flight.
 void SwitchUsers(Node& from, const std::shared_ptr<Node>& to);
 
 // Drains the node and those that it stands upon, and lets them and the jobs that work on them live in `context`.
