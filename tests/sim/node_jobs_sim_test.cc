@@ -318,9 +318,10 @@ class NodeJobs {
       std::optional<JobOutcome> outcome;
       {
         JobLock lock(*core_);
-        outcome = monitor::FindRecord(*core_, started.job->number())->outcome;
+        // None of one that was never started, because its group had failed.
+        if (const auto record = monitor::FindRecord(*core_, started.job->number())) outcome = record->outcome;
       }
-      if (!outcome->succeeded()) continue;
+      if (!outcome.has_value() || !outcome->succeeded()) continue;
       testing::Reached(started.is_mirror ? "mirror.succeeded" : "backup.succeeded");
       if (started.is_whole_backup && started.target.image->Snapshot() != started.then) {
         Broken(absl::StrCat("backup ", started.job->id(), " is not of its moment"));
