@@ -93,7 +93,11 @@ class CopyBeforeWrite final : public WriteFilter {
 class Backup final : public JobDriver {
  public:
   Backup(BackupOptions::Sync sync, NodeCopier copier, std::shared_ptr<CopyBeforeWrite> filter)
-      : sync_(sync), copier_(std::move(copier)), filter_(std::move(filter)), map_(filter_->map) {}
+      : sync_(sync),
+        copier_(std::move(copier)),
+        filter_(std::move(filter)),
+        map_(filter_->map),
+        missing_(map_.missing_bytes()) {}
   ~Backup() override { StopFiltering(); }
 
   std::string_view type() const override { return "backup"; }
@@ -119,13 +123,12 @@ class Backup final : public JobDriver {
 
   // Only touched in the job's context, while Run goes on.
   TaskScope copies_;
-  uint64_t cursor_ = 0;   // where to look for the next piece
-  uint64_t missing_ = 0;  // as it was shown last
+  uint64_t cursor_ = 0;  // where to look for the next piece
+  uint64_t missing_;     // as it was shown last
 };
 
 Co<absl::Status> Backup::Run(JobContext& job) {
-  missing_ = map_.missing_bytes();
-  job.progress().SetRemaining(missing_);
+  job.progress().SetRemaining(missing_);  // as it was at the moment of the backup: clients may have copied since
   absl::Status status;
   std::exception_ptr thrown;
   try {

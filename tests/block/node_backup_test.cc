@@ -213,18 +213,20 @@ TEST_P(BackupWithFailingTarget, FailsTheWriteOrItself) {
   auto source = world.FullDisk("disk", 64 * kKiB);
   auto copy = world.Disk("copy", 64 * kKiB);
   auto target = Faulty(world, copy, {{.operation = FaultRule::Operation::kWrite, .sector = 127}});
-  JobRef job = world.Backup({.id = "b", .speed = sync == Sync::kNone ? 0 : 512}, {.source = source,
-                                                                                  .target = target,
-                                                                                  .sync = sync,
-                                                                                  .granularity = 512,
-                                                                                  .on_target_error = OnError::kStop,
-                                                                                  .on_copy_error = on_copy_error});
-  ASSERT_TRUE(world.RunUntilStatus(job, "running"));
-  world.Settle();
+  const BackupOptions options = {
+      .source = source, .target = target, .sync = sync, .granularity = 512, .on_copy_error = on_copy_error};
+  JobRef job = *world.Await(CreateBackup(world.core(), {.id = "b"}, options));
+  if (sync == Sync::kNone) {
+    ASSERT_TRUE(StartJob(*job).ok());
+    world.Settle();  // it waits to be woken
+  }
   auto client = NodeEdge::Attach(source, {.user = "client", .writes = true});
   const std::vector<std::byte> data(512, std::byte{9});
   const int error = world.Await((*client)->Write(127 * 512, data));
-  ASSERT_TRUE(world.SetSpeed(job, 0).ok());
+  target->SetRules({});
+  if (sync == Sync::kFull) {
+    ASSERT_TRUE(StartJob(*job).ok());
+  }
   if (on_copy_error == OnCopyError::kBreakBackup) {
     EXPECT_EQ(error, 0);
     ASSERT_TRUE(world.RunUntilNull(job));
@@ -233,11 +235,8 @@ TEST_P(BackupWithFailingTarget, FailsTheWriteOrItself) {
   }
   EXPECT_EQ(error, EIO);
   EXPECT_EQ(source->Snapshot(), Numbered(64 * kKiB));
-  target->SetRules({});
   if (sync == Sync::kNone) {
     ASSERT_TRUE(world.Cancel(job).ok());
-  } else {
-    (void)world.Resume(job);
   }
   ASSERT_TRUE(world.RunUntilNull(job));
   if (sync == Sync::kFull) {
