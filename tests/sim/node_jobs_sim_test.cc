@@ -66,6 +66,7 @@ struct Started {
   bool is_mirror = false;
   bool is_whole_backup = false;
   std::vector<std::byte> then = {};
+  std::optional<uint64_t> written_at_end = std::nullopt;
 };
 
 class NodeJobs {
@@ -111,7 +112,10 @@ class NodeJobs {
   AioContext& AnyContext() { return *contexts_[choices_.Below(3)]; }
   void AtMain(absl::FunctionRef<void()> body) { sim_.AtHome(*contexts_[0], body); }
   void RunUntilQuiet() {
-    sim_.RunUntilQuiet([this] { checker_->Check(); });
+    sim_.RunUntilQuiet([this] {
+      checker_->Check();
+      CheckTargets();
+    });
   }
 
   Disk NewDisk(const char* name, bool may_fail) {
@@ -311,6 +315,25 @@ class NodeJobs {
       }
     }
     return left;
+  }
+
+  // Once a job is over nobody writes to its target any more, but those who have been switched there.
+  void CheckTargets() {
+    for (Started& started : started_) {
+      {
+        JobLock lock(*core_);
+        if (started.job->status() != JobStatus::kNull) continue;
+      }
+      const uint64_t written = started.target.image->written_bytes();
+      if (!started.written_at_end.has_value()) started.written_at_end = written;
+      if (*started.written_at_end == written) continue;
+      for (const auto& client : clients_) {
+        if (client->edge().node() == started.target.top) started.written_at_end = written;
+      }
+      if (*started.written_at_end != written) {
+        Broken(absl::StrCat("somebody writes to the target of ", started.job->id(), ", which is over"));
+      }
+    }
   }
 
   void CheckJobs() {
