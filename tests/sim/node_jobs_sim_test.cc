@@ -156,7 +156,7 @@ class NodeJobs {
   void AddClients(const Disk& disk) {
     heads_.push_back(clients_.size());
     const uint32_t count = choices_.Between(1, 3);
-    const uint64_t block_bytes = uint64_t{512} * choices_.Between(1, 2);
+    const uint64_t block_bytes = uint64_t{512} * choices_.Between(1, 5);
     for (uint32_t i = 0; i < count; ++i) {
       if (size_ / block_bytes <= i) break;
       clients_.push_back(
