@@ -75,6 +75,8 @@ class Resource {
   size_t in_flight() const { return static_cast<size_t>(word_.load(std::memory_order_acquire) / kOne); }
   // Somebody drains it, or has it drained.
   bool draining() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // A section over it has been granted: what is in flight, if anything, belongs to those who have one.
+  bool drained() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   size_t parked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // Those that name it in JobSpec::resources and whose Run has not ended.
   std::vector<JobRef> jobs() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);

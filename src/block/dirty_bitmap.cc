@@ -89,6 +89,7 @@ DirtyBitmap::Range DirtyBitmap::ToRange(uint64_t first, uint64_t end) const {
 }
 
 std::optional<DirtyBitmap::Range> DirtyBitmap::Next(uint64_t from, uint64_t max) const {
+  if (from >= size_) return std::nullopt;  // where a short last chunk ends, which is not that chunk's
   const std::optional<uint64_t> first = FirstDirty(from >> shift_);
   if (!first.has_value()) return std::nullopt;
   const uint64_t most = std::max<uint64_t>(max >> shift_, 1);

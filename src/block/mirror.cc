@@ -54,9 +54,11 @@ class Tracker final : public WriteFilter {
     }
     const int error = co_await below.Write(in, write);
     // If the target fails the job will come to it, too, and do what its policy says. The client does not care.
+    // What was discarded may read as zeros here, and as whatever was there before on the other side.
+    const bool in_both = error == 0 && write.kind != NodeWrite::Kind::kDiscard;
     int target_error = 0;
-    if (error == 0) target_error = co_await WriteTarget(in, write);
-    if (error == 0 && target_error == 0) {
+    if (in_both) target_error = co_await WriteTarget(in, write);
+    if (in_both && target_error == 0) {
       map.Remove(write.offset, write.length);
     } else {
       map.Add(write.offset, write.length);
@@ -149,7 +151,11 @@ Co<absl::Status> Mirror::CopyUntilToldToEnd(JobContext& job) {
       job.Ready({.complete = true, .soft_cancel = true});
     }
     // What is missing now is no more than can be copied while clients have to wait.
-    if (IsToldToEnd(job) && Remaining() <= buffer_bytes_) co_return absl::OkStatus();
+    if (IsToldToEnd(job) && Remaining() <= buffer_bytes_) {
+      if (copies_.size() == 0) co_return absl::OkStatus();
+      co_await copies_.AtMost(0);  // an error of theirs may stop the job yet
+      continue;
+    }
 
     if (std::optional<Piece> piece = TakeNext()) {
       Spawn(job, *std::move(piece), /*ask=*/true);
@@ -216,11 +222,18 @@ Co<absl::Status> Mirror::Prepare() {
   co_await copies_.AtMost(0);
   copier_.FreeBuffers();
   if (!copier_.status().ok()) co_return copier_.status();
+  job_->progress().SetRemaining(0);  // clients may have copied what seemed to be left
   if (absl::Status s = co_await copier_.FlushTarget(*job_); !s.ok()) co_return s;
   co_return complete_ ? CheckSwitch(copier_.source(), *copier_.target()) : absl::OkStatus();
 }
 
 Co<absl::Status> Mirror::Commit() {
+  // Another section over the source may be open, too: of a mirror that ends now and has it for its target.
+  if (complete_ && map_.missing_bytes() != 0) {
+    co_return absl::AbortedError(absl::StrCat("node '", copier_.source().name(),
+                                              "' was written to by another job that ",
+                                              "has it drained, after the last copy: its users stay there"));
+  }
   if (complete_) SwitchUsers(copier_.source(), copier_.target());
   co_return absl::OkStatus();
 }
@@ -249,11 +262,13 @@ absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, MirrorOptions o
   const std::shared_ptr<AioContext> context = options.source->context();
   spec.context = context.get();
   const auto tracker = std::make_shared<Tracker>(options);
-  absl::StatusOr<JobRef> job =
-      CreateJob(core, spec, std::make_unique<Mirror>(options.buffer_bytes, *std::move(copier), tracker));
-  if (!job.ok()) return job;
-  tracker->map.SetJob(**job);
+  auto driver =
+      std::make_unique<Mirror>(std::max(options.buffer_bytes, options.granularity), *std::move(copier), tracker);
+  // Before anybody can find the job: one that is cancelled at once leaves no filter. If there is no job, it is the
+  // driver that removes it.
   options.source->AddFilter(section, tracker);
+  absl::StatusOr<JobRef> job = CreateJob(core, spec, std::move(driver));
+  if (job.ok()) tracker->map.SetJob(**job);
   return job;
 }
 

@@ -39,11 +39,17 @@ class CopyBeforeWrite final : public WriteFilter {
   }
 
   Co<int> Write(const Admission& in, NodeWrite write, Below& below) override {
-    const int error = co_await CopyOld(in, map.RoundDown(write.offset), map.RoundUp(write.end()));
-    if (error != 0 && breaks_write_) co_return error;
-    if (error != 0) {
-      int none = 0;
-      error_.compare_exchange_strong(none, error, std::memory_order_relaxed);
+    const uint64_t begin = map.RoundDown(write.offset);
+    const uint64_t end = map.RoundUp(write.end());
+    if (Lacking(begin, end).has_value()) {
+      const int error = co_await CopyOld(in, begin, end);
+      if (error != 0 && !breaks_write_) {
+        int none = 0;
+        error_.compare_exchange_strong(none, error, std::memory_order_relaxed);
+      }
+      // The job has less to do now; or found nothing that it could take, because we had it; or has failed.
+      map.Wake();
+      if (error != 0 && breaks_write_) co_return error;
     }
     co_return co_await below.Write(in, write);
   }
@@ -54,28 +60,26 @@ class CopyBeforeWrite final : public WriteFilter {
   PieceMap map;  // of what the target lacks
 
  private:
-  bool IsOver() const { return error() != 0 || map.closed(); }
+  // What of the range the target lacks, if that matters any more.
+  std::optional<PieceMap::Range> Lacking(uint64_t begin, uint64_t end) const {
+    if (error() != 0 || map.closed()) return std::nullopt;
+    return map.FirstIn(begin, end);
+  }
 
   Co<int> CopyOld(const Admission& in, uint64_t begin, uint64_t end) {
-    std::optional<Buffer> buffer;
-    std::optional<PieceMap::Range> range;
-    bool had_turn = false;
-    while (!IsOver() && (range = map.FirstIn(begin, end)).has_value()) {
+    Buffer buffer(std::min(buffer_bytes_, end - begin));
+    while (const std::optional<PieceMap::Range> range = Lacking(begin, end)) {
       const uint64_t length = std::min(range->length, buffer_bytes_);
       const RangeLock::Hold turn = co_await map.Acquire(range->offset, length);
-      had_turn = true;
       // The job, or somebody else, may have been here before us.
-      const std::optional<PieceMap::Range> left = map.FirstIn(range->offset, range->offset + length);
-      if (!IsOver() && left.has_value()) {
-        if (!buffer.has_value()) buffer.emplace(buffer_bytes_);
-        const Admission to = co_await target_->resource().Admit(in);
-        const CopyResult result =
-            co_await CopyPart({source_, in}, {*target_, to}, left->offset, left->length, *buffer, /*unmap=*/true);
-        if (!result.ok()) co_return result.read_error != 0 ? result.read_error : result.write_error;
-        map.Remove(left->offset, left->length);
-      }
+      const std::optional<PieceMap::Range> left = Lacking(range->offset, range->offset + length);
+      if (!left.has_value()) continue;
+      const Admission to = co_await target_->resource().Admit(in);
+      const CopyResult result =
+          co_await CopyPart({source_, in}, {*target_, to}, left->offset, left->length, buffer, /*unmap=*/true);
+      if (!result.ok()) co_return result.read_error != 0 ? result.read_error : result.write_error;
+      map.Remove(left->offset, left->length);
     }
-    if (had_turn) map.Wake();  // it has less to do now, or there was nothing that it could take
     co_return 0;
   }
 
@@ -89,7 +93,11 @@ class CopyBeforeWrite final : public WriteFilter {
 class Backup final : public JobDriver {
  public:
   Backup(BackupOptions::Sync sync, NodeCopier copier, std::shared_ptr<CopyBeforeWrite> filter)
-      : sync_(sync), copier_(std::move(copier)), filter_(std::move(filter)), map_(filter_->map) {}
+      : sync_(sync),
+        copier_(std::move(copier)),
+        filter_(std::move(filter)),
+        map_(filter_->map),
+        missing_(map_.missing_bytes()) {}
   ~Backup() override { StopFiltering(); }
 
   std::string_view type() const override { return "backup"; }
@@ -115,13 +123,12 @@ class Backup final : public JobDriver {
 
   // Only touched in the job's context, while Run goes on.
   TaskScope copies_;
-  uint64_t cursor_ = 0;   // where to look for the next piece
-  uint64_t missing_ = 0;  // as it was shown last
+  uint64_t cursor_ = 0;  // where to look for the next piece
+  uint64_t missing_;     // as it was shown last
 };
 
 Co<absl::Status> Backup::Run(JobContext& job) {
-  missing_ = map_.missing_bytes();
-  job.progress().SetRemaining(missing_);
+  job.progress().SetRemaining(missing_);  // as it was at the moment of the backup: clients may have copied since
   absl::Status status;
   std::exception_ptr thrown;
   try {
@@ -207,11 +214,12 @@ absl::StatusOr<JobRef> CreateBackup(JobCore& core, JobSpec spec, BackupOptions o
   const std::shared_ptr<AioContext> context = options.source->context();
   spec.context = context.get();
   const auto filter = std::make_shared<CopyBeforeWrite>(options);
-  absl::StatusOr<JobRef> job =
-      CreateJob(core, spec, std::make_unique<Backup>(options.sync, *std::move(copier), filter));
-  if (!job.ok()) return job;
-  filter->map.SetJob(**job);
+  auto driver = std::make_unique<Backup>(options.sync, *std::move(copier), filter);
+  // Before anybody can find the job: one that is cancelled at once leaves no filter. If there is no job, it is the
+  // driver that removes it.
   options.source->AddFilter(section, filter);
+  absl::StatusOr<JobRef> job = CreateJob(core, spec, std::move(driver));
+  if (job.ok()) filter->map.SetJob(**job);
   return job;
 }
 

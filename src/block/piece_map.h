@@ -38,16 +38,17 @@ class PieceMap {
   // `job` is woken when there may be something for it to do, from now on until Close.
   void SetJob(Job& job) {
     const std::lock_guard lock(mutex_);
-    job_ = &job;
+    if (!closed_) job_ = &job;  // it may have come to its end already
   }
   // From now on clients are on their own.
   void Close() {
     const std::lock_guard lock(mutex_);
+    closed_ = true;
     job_ = nullptr;
   }
   bool closed() const {
     const std::lock_guard lock(mutex_);
-    return job_ == nullptr;
+    return closed_;
   }
   void Wake() {
     const std::lock_guard lock(mutex_);
@@ -80,12 +81,15 @@ class PieceMap {
     const std::optional<Range> next = missing_.Next(from, max);
     return next.has_value() ? next->length : 0;
   }
-  // The first that is missing and begins in the range, or is cut by its beginning; those that follow it with it.
+  // The first that are missing in the range, which begins and ends at a piece's border: as far as that goes, because
+  // whoever asks may have its turn there only.
   std::optional<Range> FirstIn(uint64_t offset, uint64_t end) const {
     const std::lock_guard lock(mutex_);
     if (offset >= end) return std::nullopt;
-    const std::optional<Range> next = missing_.Next(offset, end - offset);
-    return next.has_value() && next->offset < end ? next : std::nullopt;
+    std::optional<Range> next = missing_.Next(offset, end - offset);
+    if (!next.has_value() || next->offset >= end) return std::nullopt;
+    next->length = std::min(next->length, end - next->offset);
+    return next;
   }
 
   // --- Taking turns ---
@@ -126,6 +130,7 @@ class PieceMap {
   mutable internal::Mutex mutex_;  // guards the rest
   DirtyBitmap missing_;
   Job* job_ = nullptr;  // null: none yet, or closed
+  bool closed_ = false;
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

@@ -55,6 +55,11 @@ bool Resource::draining() const {
   return !sections_.empty();
 }
 
+bool Resource::drained() const {
+  core_.mutex().AssertHeld("Resource::drained");
+  return granted_ != 0;
+}
+
 size_t Resource::parked() const {
   core_.mutex().AssertHeld("Resource::parked");
   return parked_.size();

@@ -45,7 +45,7 @@ std::vector<std::string> UsersOf(const Node& node);
 // get along with those who are there (who `stays`, and so goes with the switch, does not count).
 absl::Status CheckSwitch(const Node& from, const Node& to);
 // The users of `from`, but for those that stay, are users of `to` from now on; `to` may stand upon `from`, and still
-// does then. The caller has both nodes drained, and nothing in flight there (aborts otherwise).
+// does then. The caller has both nodes drained (aborts otherwise), so that nothing of theirs is in flight.
 void SwitchUsers(Node& from, const std::shared_ptr<Node>& to);
 
 // Drains the node and those that it stands upon, and lets them and the jobs that work on them live in `context`.
