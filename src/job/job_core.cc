@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
-#include "aio/prefetch.h"
 #include "job-common/sync.h"
 #include "job-monitor/job_wait.h"
 #include "job/cancel_watch.h"
@@ -44,9 +43,6 @@ JobUnlock::JobUnlock(JobLock& lock) : core_(lock.core()) { core_.UnlockAndPublis
 JobUnlock::~JobUnlock() { core_.Lock(); }
 
 void JobCore::Lock() {
-  // Both at the same time, where they have to come over from another processor.
-  internal::PrefetchForWrite(&mutex_);
-  internal::PrefetchForWrite(&changed_);
   mutex_.Lock();
 }
 
