@@ -9,8 +9,9 @@
 //   Spawn("twice", TwiceAndReport(ctx));           // starts a Co<void> of its own, now, on this home thread
 //
 // g++-12 destroys a closure or braced object written *inside* a co_await expression twice if it owns something:
-// give such an argument a name first. (Where our own functions take one, they refuse the unnamed form.) It also lays out
-// the frame of a coroutine in two ways if a co_await is the condition of an `if`: await first, then test the result.
+// give such an argument a name first. (Where our own functions take one, they refuse the unnamed form.) It also lays
+// out the frame of a coroutine in two ways if a co_await is the condition of an `if`: await first, then test the
+// result.
 //
 // A Co runs on the home thread on which it was started, whoever wakes it. Exceptions travel to the awaiter.
 // A default-constructed Co<T> is finished and yields T{}: hooks that do nothing cost nothing.

@@ -2,8 +2,9 @@
 //
 // SimDisk: files in memory behind an IoEngine. Requests take a while, and complete in an order that is chosen; they
 // fail where faults are on (probes.h): "disk.eio", "disk.enospc", "disk.early_end" (as at the end of the file),
-// "disk.no_copy_range", "disk.no_holes". A descriptor that it has not made itself is one of the process: what is done with it is done to
-// that file, so that drivers that open files can be run. (Nothing is synced there.) Instrumented build only.
+// "disk.no_copy_range", "disk.no_holes". A descriptor that it has not made itself is one of the process: what is done
+// with it is done to that file, so that drivers that open files can be run. (Nothing is synced there.) Instrumented
+// build only.
 //
 // In a Simulation it is a device; elsewhere somebody calls Run, as long as NextDue says that there is something.
 

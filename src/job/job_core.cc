@@ -42,9 +42,7 @@ JobLock::~JobLock() { core_.UnlockAndPublish(); }
 JobUnlock::JobUnlock(JobLock& lock) : core_(lock.core()) { core_.UnlockAndPublish(); }
 JobUnlock::~JobUnlock() { core_.Lock(); }
 
-void JobCore::Lock() {
-  mutex_.Lock();
-}
+void JobCore::Lock() { mutex_.Lock(); }
 
 void JobCore::UnlockAndPublish() {
   const bool changed = std::exchange(changed_, false);
