@@ -48,11 +48,12 @@ class FileNode final : public Node {
   const char* driver() const override { return "file"; }
 
  protected:
-  Co<int> DoRead(const Admission&, uint64_t offset, std::span<std::byte> buffer) override;
-  Co<int> DoWrite(const Admission&, NodeWrite write) override;
-  Co<int> DoFlush(const Admission&) override;
-  Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission&, uint64_t offset, uint64_t length) override;
-  Co<absl::Status> DoResize(const Admission&, uint64_t size) override;
+  Co<int> DoRead(const Admission&, uint64_t offset, std::span<std::byte> buffer) override JOBCORE_EXCLUDES(job_mutex);
+  Co<int> DoWrite(const Admission&, NodeWrite write) override JOBCORE_EXCLUDES(job_mutex);
+  Co<int> DoFlush(const Admission&) override JOBCORE_EXCLUDES(job_mutex);
+  Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission&, uint64_t offset, uint64_t length) override
+      JOBCORE_EXCLUDES(job_mutex);
+  Co<absl::Status> DoResize(const Admission&, uint64_t size) override JOBCORE_EXCLUDES(job_mutex);
 
  private:
   Co<int> WriteData(uint64_t offset, std::span<const std::byte> data);

@@ -52,6 +52,7 @@ absl::Status NodeSet::Remove(std::string_view name) {
 std::vector<std::shared_ptr<Node>> NodeSet::All() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<Node>> all;
+  all.reserve(nodes_.size());
   for (const auto& [name, node] : nodes_) all.push_back(node);
   return all;
 }
@@ -61,6 +62,7 @@ std::vector<std::shared_ptr<Node>> NodeSet::All() const {
 std::vector<std::string> GraphOps::UsersOf(const Node& node) {
   const std::lock_guard lock(node.mutex_);
   std::vector<std::string> users;
+  users.reserve(node.edges_.size());
   for (const NodeEdge* edge : node.edges_) users.push_back(edge->user());
   return users;
 }
@@ -205,7 +207,7 @@ Co<absl::Status> MoveNode(std::shared_ptr<Node> node, std::shared_ptr<AioContext
       }
     }
     for (const JobRef& job : jobs) {
-      VerbReply reply(core.main_context(), [moves, &core](const absl::Status&) {
+      VerbReply reply(core.main_context(), [moves, &core](const absl::Status&) JOBCORE_EXCLUDES(job_mutex) {
         moves->open.fetch_sub(1, std::memory_order_release);
         core.main_context().wait_domain().Kick();
       });

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "job-common/fwd.h"
+#include "job-common/job_mutex.h"
 #include "job-driver/block/node.h"
 #include "job-driver/block/node_edge.h"
 
@@ -29,7 +30,7 @@ class GraphOps {
 
   static std::vector<std::string> UsersOf(const Node& node);
   static absl::Status CheckSwitch(const Node& from, const Node& to);
-  static void SwitchUsers(Node& from, const std::shared_ptr<Node>& to);
+  static void SwitchUsers(Node& from, const std::shared_ptr<Node>& to) JOBCORE_EXCLUDES(job_mutex);
   // The node, and those that it stands upon; as of now.
   static std::vector<std::shared_ptr<Node>> Tower(const std::shared_ptr<Node>& top);
   // The edges within the tower: they do not follow to its top.

@@ -36,7 +36,7 @@ class Tracker final : public WriteFilter {
     if (options.sync == MirrorOptions::Sync::kFull) map.Add(0, options.source->size());
   }
 
-  Co<int> Write(const Admission& in, NodeWrite write, Below& below) override {
+  Co<int> Write(const Admission& in, NodeWrite write, Below& below) override JOBCORE_EXCLUDES(job_mutex) {
     if (write_blocking_) co_return co_await WriteBoth(in, write, below);
     const int error = co_await below.Write(in, write);
     map.AddAndWake(write.offset, write.length);  // whatever has come of it
@@ -46,7 +46,7 @@ class Tracker final : public WriteFilter {
   PieceMap map;  // of what the target lacks
 
  private:
-  Co<int> WriteBoth(const Admission& in, NodeWrite write, Below& below) {
+  Co<int> WriteBoth(const Admission& in, NodeWrite write, Below& below) JOBCORE_EXCLUDES(job_mutex) {
     RangeLock::Hold turn = co_await map.Acquire(write.offset, write.length);
     if (map.closed()) {  // the target is somebody else's by now
       turn.End();
@@ -67,7 +67,7 @@ class Tracker final : public WriteFilter {
     map.Wake();  // it may have found nothing that it could take
     co_return error;
   }
-  Co<int> WriteTarget(const Admission& in, NodeWrite write) {
+  Co<int> WriteTarget(const Admission& in, NodeWrite write) JOBCORE_EXCLUDES(job_mutex) {
     const Admission to = co_await target_->resource().Admit(in);
     co_return co_await target_->Change(to, write);
   }
@@ -86,17 +86,17 @@ class Mirror final : public JobDriver {
 
   Co<absl::Status> Run(JobContext& job) override JOBCORE_EXCLUDES(job_mutex);
   Co<void> Pause(JobContext&) override { co_await copies_.AtMost(0); }
-  Co<absl::Status> Complete(JobContext& job) override;
+  Co<absl::Status> Complete(JobContext& job) override JOBCORE_EXCLUDES(job_mutex);
 
-  Co<absl::Status> Prepare() override;
-  Co<absl::Status> Commit() override;
+  Co<absl::Status> Prepare() override JOBCORE_EXCLUDES(job_mutex);
+  Co<absl::Status> Commit() override JOBCORE_EXCLUDES(job_mutex);
   Co<void> Clean() override;
 
  private:
   Co<absl::Status> CopyUntilToldToEnd(JobContext& job) JOBCORE_EXCLUDES(job_mutex);
   std::optional<Piece> TakeNext();
-  void Spawn(JobContext& job, Piece piece, bool ask);
-  Co<void> CopyPiece(JobContext& job, Piece piece, bool ask);
+  void Spawn(JobContext& job, Piece piece, bool ask) JOBCORE_EXCLUDES(job_mutex);
+  Co<void> CopyPiece(JobContext& job, Piece piece, bool ask) JOBCORE_EXCLUDES(job_mutex);
   bool IsInSync() const;
   bool IsToldToEnd(const JobContext& job) const { return ready_ && (complete_ || job.cancel_requested()); }
   uint64_t Remaining() const { return map_.missing_bytes() + copying_bytes_; }
@@ -247,7 +247,8 @@ Co<void> Mirror::Clean() {
 
 }  // namespace
 
-absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, MirrorOptions options, const DrainedSection& section) {
+absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, const MirrorOptions& options,
+                                    const DrainedSection& section) {
   absl::StatusOr<NodeCopier> copier = NodeCopier::Make("mirror",
                                                        {.source = options.source,
                                                         .target = options.target,
@@ -279,7 +280,7 @@ Co<absl::StatusOr<JobRef>> CreateMirror(JobCore& core, JobSpec spec, MirrorOptio
   const absl::StatusOr<DrainedSection> section =
       co_await DrainedSection::Open({&source, 1}, {.name = name, .deadline = deadline});
   if (!section.ok()) co_return section.status();
-  co_return CreateMirror(core, std::move(spec), std::move(options), *section);
+  co_return CreateMirror(core, std::move(spec), options, *section);
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

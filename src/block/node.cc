@@ -22,12 +22,12 @@ class Node::Chain final : public WriteFilter::Below {
  public:
   Chain(Node& node, const Filters& filters, size_t next) : node_(node), filters_(filters), next_(next) {}
 
-  Co<int> Write(const Admission& in, NodeWrite write) override {
+  Co<int> Write(const Admission& in, NodeWrite write) override JOBCORE_EXCLUDES(job_mutex) {
     return next_ < filters_.size() ? Pass(in, write) : node_.DoWrite(in, write);
   }
 
  private:
-  Co<int> Pass(const Admission& in, NodeWrite write) {
+  Co<int> Pass(const Admission& in, NodeWrite write) JOBCORE_EXCLUDES(job_mutex) {
     Chain below(node_, filters_, next_ + 1);
     co_return co_await filters_[next_]->Write(in, write, below);
   }

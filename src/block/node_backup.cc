@@ -38,7 +38,7 @@ class CopyBeforeWrite final : public WriteFilter {
     map.Add(0, options.source->size());
   }
 
-  Co<int> Write(const Admission& in, NodeWrite write, Below& below) override {
+  Co<int> Write(const Admission& in, NodeWrite write, Below& below) override JOBCORE_EXCLUDES(job_mutex) {
     const uint64_t begin = map.RoundDown(write.offset);
     const uint64_t end = map.RoundUp(write.end());
     if (Lacking(begin, end).has_value()) {
@@ -66,7 +66,7 @@ class CopyBeforeWrite final : public WriteFilter {
     return map.FirstIn(begin, end);
   }
 
-  Co<int> CopyOld(const Admission& in, uint64_t begin, uint64_t end) {
+  Co<int> CopyOld(const Admission& in, uint64_t begin, uint64_t end) JOBCORE_EXCLUDES(job_mutex) {
     Buffer buffer(std::min(buffer_bytes_, end - begin));
     while (const std::optional<PieceMap::Range> range = Lacking(begin, end)) {
       const uint64_t length = std::min(range->length, buffer_bytes_);
@@ -109,7 +109,7 @@ class Backup final : public JobDriver {
  private:
   Co<absl::Status> CopyAll(JobContext& job) JOBCORE_EXCLUDES(job_mutex);
   std::optional<Piece> TakeNext();
-  Co<void> CopyPiece(JobContext& job, Piece piece);
+  Co<void> CopyPiece(JobContext& job, Piece piece) JOBCORE_EXCLUDES(job_mutex);
   void ShowProgress(JobContext& job);
   void StopFiltering() {
     copier_.source().RemoveFilter(*filter_);
@@ -200,7 +200,8 @@ Co<void> Backup::Clean() {
 
 }  // namespace
 
-absl::StatusOr<JobRef> CreateBackup(JobCore& core, JobSpec spec, BackupOptions options, const DrainedSection& section) {
+absl::StatusOr<JobRef> CreateBackup(JobCore& core, JobSpec spec, const BackupOptions& options,
+                                    const DrainedSection& section) {
   absl::StatusOr<NodeCopier> copier = NodeCopier::Make("backup",
                                                        {.source = options.source,
                                                         .target = options.target,
@@ -230,7 +231,7 @@ Co<absl::StatusOr<JobRef>> CreateBackup(JobCore& core, JobSpec spec, BackupOptio
   const absl::StatusOr<DrainedSection> section =
       co_await DrainedSection::Open({&source, 1}, {.name = name, .deadline = deadline});
   if (!section.ok()) co_return section.status();
-  co_return CreateBackup(core, std::move(spec), std::move(options), *section);
+  co_return CreateBackup(core, std::move(spec), options, *section);
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

@@ -56,7 +56,8 @@ struct CopyResult {
 
 // Any home thread. `buffer` is as large as the part, or larger. What reads as zeros is written as zeros (`unmap`: as a
 // hole).
-Co<CopyResult> CopyPart(CopySide from, CopySide to, uint64_t offset, uint64_t length, Buffer& buffer, bool unmap);
+Co<CopyResult> CopyPart(CopySide from, CopySide to, uint64_t offset, uint64_t length, Buffer& buffer, bool unmap)
+    JOBCORE_EXCLUDES(job_mutex);
 
 class NodeCopier {
  public:
@@ -88,7 +89,7 @@ class NodeCopier {
   // Copies a part of at most piece_bytes(). False: it is to be tried again, perhaps after the next pause point; or
   // `status` says why not. `ask`: the policies are asked what to do about an error; else it fails.
   Co<bool> Copy(JobContext& job, uint64_t offset, uint64_t length, bool ask) JOBCORE_EXCLUDES(job_mutex);
-  Co<absl::Status> FlushTarget(JobContext& job);
+  Co<absl::Status> FlushTarget(JobContext& job) JOBCORE_EXCLUDES(job_mutex);
   // The first failure.
   const absl::Status& status() const { return status_; }
   void Fail(absl::Status status) {

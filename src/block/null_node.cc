@@ -20,13 +20,14 @@ class NullNode final : public Node {
   const char* driver() const override { return "null-co"; }
 
  protected:
-  Co<int> DoRead(const Admission&, uint64_t, std::span<std::byte> buffer) override {
+  Co<int> DoRead(const Admission&, uint64_t, std::span<std::byte> buffer) override JOBCORE_EXCLUDES(job_mutex) {
     if (read_zeroes_) std::fill(buffer.begin(), buffer.end(), std::byte{0});
     return Done();
   }
-  Co<int> DoWrite(const Admission&, NodeWrite) override { return Done(); }
-  Co<int> DoFlush(const Admission&) override { return Done(); }
-  Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission&, uint64_t, uint64_t length) override {
+  Co<int> DoWrite(const Admission&, NodeWrite) override JOBCORE_EXCLUDES(job_mutex) { return Done(); }
+  Co<int> DoFlush(const Admission&) override JOBCORE_EXCLUDES(job_mutex) { return Done(); }
+  Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission&, uint64_t, uint64_t length) override
+      JOBCORE_EXCLUDES(job_mutex) {
     co_return BlockStatus{.length = length, .zero = read_zeroes_, .stored = false};
   }
 

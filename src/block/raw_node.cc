@@ -22,24 +22,26 @@ class RawNode final : public Node {
   const char* driver() const override { return "raw"; }
 
  protected:
-  Co<int> DoRead(const Admission& in, uint64_t offset, std::span<std::byte> buffer) override {
+  Co<int> DoRead(const Admission& in, uint64_t offset, std::span<std::byte> buffer) override
+      JOBCORE_EXCLUDES(job_mutex) {
     const NodeEdge::Entry file = co_await file_->Enter(in);
     co_return co_await file.node->Read(file.in, offset_ + offset, buffer);
   }
-  Co<int> DoWrite(const Admission& in, NodeWrite write) override {
+  Co<int> DoWrite(const Admission& in, NodeWrite write) override JOBCORE_EXCLUDES(job_mutex) {
     write.offset += offset_;
     const NodeEdge::Entry file = co_await file_->Enter(in);
     co_return co_await file.node->Change(file.in, write);
   }
-  Co<int> DoFlush(const Admission& in) override {
+  Co<int> DoFlush(const Admission& in) override JOBCORE_EXCLUDES(job_mutex) {
     const NodeEdge::Entry file = co_await file_->Enter(in);
     co_return co_await file.node->Flush(file.in);
   }
-  Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission& in, uint64_t offset, uint64_t length) override {
+  Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission& in, uint64_t offset, uint64_t length) override
+      JOBCORE_EXCLUDES(job_mutex) {
     const NodeEdge::Entry file = co_await file_->Enter(in);
     co_return co_await file.node->Status(file.in, offset_ + offset, length);
   }
-  Co<absl::Status> DoResize(const Admission& in, uint64_t size) override {
+  Co<absl::Status> DoResize(const Admission& in, uint64_t size) override JOBCORE_EXCLUDES(job_mutex) {
     if (has_own_size_) {  // and says nothing about that of the file
       if (size == this->size()) co_return absl::OkStatus();
       co_return absl::InvalidArgumentError(

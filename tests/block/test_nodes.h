@@ -155,7 +155,7 @@ inline DrainedSection Drained(std::vector<Node*> nodes) {
   return section.ok() ? *std::move(section) : DrainedSection();
 }
 
-inline size_t Parked(TestWorld& world, Node& node) JOBCORE_EXCLUDES(job_mutex) {
+inline size_t Parked(TestWorld& world, Node& node) JOBCORE_EXCLUDES(jobcore::job_mutex) {
   jobcore::JobLock lock(world.core());
   return node.resource().parked();
 }

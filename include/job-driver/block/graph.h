@@ -17,6 +17,7 @@
 #include "job-common/clock.h"
 #include "job-common/coroutine.h"
 #include "job-common/fwd.h"
+#include "job-common/job_mutex.h"
 #include "job-common/sync.h"
 #include "job-driver/block/node.h"
 
@@ -46,7 +47,7 @@ std::vector<std::string> UsersOf(const Node& node);
 absl::Status CheckSwitch(const Node& from, const Node& to);
 // The users of `from`, but for those that stay, are users of `to` from now on; `to` may stand upon `from`, and still
 // does then. The caller has both nodes drained (aborts otherwise), so that nothing of theirs is in flight.
-void SwitchUsers(Node& from, const std::shared_ptr<Node>& to);
+void SwitchUsers(Node& from, const std::shared_ptr<Node>& to) JOBCORE_EXCLUDES(job_mutex);
 
 // Drains the node and those that it stands upon, and lets them and the jobs that work on them live in `context`.
 // Any home thread but that of a job on them. All or nothing:
@@ -54,7 +55,7 @@ void SwitchUsers(Node& from, const std::shared_ptr<Node>& to);
 //   DeadlineExceeded    requests were still in flight
 // A job whose Run ends meanwhile does not need to go anywhere any more.
 [[nodiscard]] Co<absl::Status> MoveNode(std::shared_ptr<Node> node, std::shared_ptr<AioContext> context,
-                                        TimePoint deadline = kNoDeadline);
+                                        TimePoint deadline = kNoDeadline) JOBCORE_EXCLUDES(job_mutex);
 
 }  // namespace jobcore::inline JOBCORE_ABI::block
 

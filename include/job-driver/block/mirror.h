@@ -68,8 +68,8 @@ struct MirrorOptions {
 // is faster. A paused one has no request in flight, but for what clients write in write-blocking mode. It can be
 // completed unless the users of the source cannot be switched, which the reply says. Force-cancel, and any failure,
 // leave the source as it was, and the target in part.
-absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, MirrorOptions options, const DrainedSection& section)
-    JOBCORE_EXCLUDES(job_mutex);
+absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, const MirrorOptions& options,
+                                    const DrainedSection& section) JOBCORE_EXCLUDES(job_mutex);
 [[nodiscard]] Co<absl::StatusOr<JobRef>> CreateMirror(JobCore& core, JobSpec spec, MirrorOptions options,
                                                       TimePoint deadline = kNoDeadline) JOBCORE_EXCLUDES(job_mutex);
 

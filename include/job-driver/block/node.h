@@ -32,6 +32,7 @@
 #include "job-common/aio_context.h"
 #include "job-common/coroutine.h"
 #include "job-common/fwd.h"
+#include "job-common/job_mutex.h"
 #include "job-common/sync.h"
 #include "job-driver/resource.h"
 
@@ -88,16 +89,19 @@ class Node : public std::enable_shared_from_this<Node> {
   // --- Requests: a home thread, with an admission to this node that lasts until they are over ---
   // 0, or an errno: EINVAL: beyond its end. EROFS: it is read-only. Otherwise as the driver fails, then part of the
   // work may have been done. Not inside a co_await expression with arguments that own something (coroutine.h).
-  [[nodiscard]] Co<int> Read(const Admission& in, uint64_t offset, std::span<std::byte> buffer);
-  [[nodiscard]] Co<int> Write(const Admission& in, uint64_t offset, std::span<const std::byte> data) {
+  [[nodiscard]] Co<int> Read(const Admission& in, uint64_t offset, std::span<std::byte> buffer)
+      JOBCORE_EXCLUDES(job_mutex);
+  [[nodiscard]] Co<int> Write(const Admission& in, uint64_t offset, std::span<const std::byte> data)
+      JOBCORE_EXCLUDES(job_mutex) {
     return Change(in, {.kind = NodeWrite::Kind::kData, .offset = offset, .length = data.size(), .data = data});
   }
-  [[nodiscard]] Co<int> Change(const Admission& in, NodeWrite write);
+  [[nodiscard]] Co<int> Change(const Admission& in, NodeWrite write) JOBCORE_EXCLUDES(job_mutex);
   // What was written before this was called is on stable storage afterwards.
-  [[nodiscard]] Co<int> Flush(const Admission& in);
+  [[nodiscard]] Co<int> Flush(const Admission& in) JOBCORE_EXCLUDES(job_mutex);
   // What is stored from `offset` on, of at most `length` bytes; drivers that cannot tell say "data". InvalidArgument:
   // beyond its end (it may just have shrunk), or no bytes at all. Otherwise fails only as the driver's I/O does.
-  [[nodiscard]] Co<absl::StatusOr<BlockStatus>> Status(const Admission& in, uint64_t offset, uint64_t length);
+  [[nodiscard]] Co<absl::StatusOr<BlockStatus>> Status(const Admission& in, uint64_t offset, uint64_t length)
+      JOBCORE_EXCLUDES(job_mutex);
 
   // --- Filters: see write_filter.h ---
   // From now on writes pass `filter` first. Nothing of this node must be in flight: `section` covers it (aborts).
@@ -109,12 +113,14 @@ class Node : public std::enable_shared_from_this<Node> {
   Node(JobCore& core, Options options, uint64_t size);
 
   // --- What a driver implements. Called on home threads, several at a time; ranges are within the node ---
-  virtual Co<int> DoRead(const Admission& in, uint64_t offset, std::span<std::byte> buffer) = 0;
-  virtual Co<int> DoWrite(const Admission& in, NodeWrite write) = 0;
-  virtual Co<int> DoFlush(const Admission& in) = 0;
-  virtual Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission& in, uint64_t offset, uint64_t length);
+  virtual Co<int> DoRead(const Admission& in, uint64_t offset, std::span<std::byte> buffer)
+      JOBCORE_EXCLUDES(job_mutex) = 0;
+  virtual Co<int> DoWrite(const Admission& in, NodeWrite write) JOBCORE_EXCLUDES(job_mutex) = 0;
+  virtual Co<int> DoFlush(const Admission& in) JOBCORE_EXCLUDES(job_mutex) = 0;
+  virtual Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission& in, uint64_t offset, uint64_t length)
+      JOBCORE_EXCLUDES(job_mutex);
   // InvalidArgument: not a size that it can have. By default none but the one that it has.
-  virtual Co<absl::Status> DoResize(const Admission& in, uint64_t size);
+  virtual Co<absl::Status> DoResize(const Admission& in, uint64_t size) JOBCORE_EXCLUDES(job_mutex);
   // Its edge to the node that it stands upon, which moves with it; null: none.
   virtual const NodeEdge* below() const { return nullptr; }
 
@@ -126,7 +132,7 @@ class Node : public std::enable_shared_from_this<Node> {
 
   void CheckAdmission(const Admission& in) const;
   bool Contains(uint64_t offset, uint64_t length) const;
-  Co<int> ChangeFiltered(const Admission& in, NodeWrite write);
+  Co<int> ChangeFiltered(const Admission& in, NodeWrite write) JOBCORE_EXCLUDES(job_mutex);
   Co<absl::StatusOr<BlockStatus>> NoStatus(uint64_t offset, uint64_t length);
   std::shared_ptr<const Filters> filters() const;
 

@@ -59,8 +59,8 @@ struct BackupOptions {
 //
 // The job: progress counts bytes. A paused one has no request in flight, but for what clients are about to overwrite.
 // When Run ends the copy is complete, and on stable storage. It cannot be cancelled softly.
-absl::StatusOr<JobRef> CreateBackup(JobCore& core, JobSpec spec, BackupOptions options, const DrainedSection& section)
-    JOBCORE_EXCLUDES(job_mutex);
+absl::StatusOr<JobRef> CreateBackup(JobCore& core, JobSpec spec, const BackupOptions& options,
+                                    const DrainedSection& section) JOBCORE_EXCLUDES(job_mutex);
 [[nodiscard]] Co<absl::StatusOr<JobRef>> CreateBackup(JobCore& core, JobSpec spec, BackupOptions options,
                                                       TimePoint deadline = kNoDeadline) JOBCORE_EXCLUDES(job_mutex);
 

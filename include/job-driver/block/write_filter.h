@@ -15,6 +15,7 @@
 
 #include "job-common/coroutine.h"
 #include "job-common/fwd.h"
+#include "job-common/job_mutex.h"
 #include "job-driver/block/node.h"
 #include "job-driver/resource.h"
 
@@ -25,7 +26,7 @@ class WriteFilter {
   // The node below this filter, with the filters in between.
   class Below {
    public:
-    virtual Co<int> Write(const Admission& in, NodeWrite write) = 0;
+    virtual Co<int> Write(const Admission& in, NodeWrite write) JOBCORE_EXCLUDES(job_mutex) = 0;
 
    protected:
     ~Below() = default;
@@ -34,7 +35,7 @@ class WriteFilter {
   virtual ~WriteFilter() = default;
   // In the context of whoever writes, several at a time, in any threads. The result is what the client is told.
   // `below` lives until this has returned.
-  virtual Co<int> Write(const Admission& in, NodeWrite write, Below& below) = 0;
+  virtual Co<int> Write(const Admission& in, NodeWrite write, Below& below) JOBCORE_EXCLUDES(job_mutex) = 0;
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::block
