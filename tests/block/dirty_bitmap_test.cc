@@ -41,6 +41,7 @@ class Model {
     return bytes;
   }
   std::optional<DirtyBitmap::Range> Next(uint64_t from, uint64_t max) const {
+    if (from >= size_) return std::nullopt;
     size_t first = from / granularity_;
     while (first < dirty_.size() && !dirty_[first]) ++first;
     if (first >= dirty_.size()) return std::nullopt;

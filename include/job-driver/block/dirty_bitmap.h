@@ -44,7 +44,7 @@ class DirtyBitmap {
   bool AnyDirty(uint64_t offset, uint64_t length) const;
 
   // The first dirty chunks from that of `from` on, those that follow each other as one range, of at most `max` bytes
-  // (but always of one chunk).
+  // (but always of one chunk). None from the end of the node on, where a last chunk that is shorter ends.
   std::optional<Range> Next(uint64_t from, uint64_t max) const;
 
  private:
