@@ -45,30 +45,26 @@ class FaultNodeImpl final : public FaultNode {
   Co<int> DoRead(const Admission& in, uint64_t offset, std::span<std::byte> buffer) override
       JOBCORE_EXCLUDES(job_mutex) {
     if (const int error = co_await Meet(Operation::kRead, offset, buffer.size()); error != 0) co_return error;
-    const NodeEdge::Entry image = co_await image_->Enter(in);
-    co_return co_await image.node->Read(image.in, offset, buffer);
+    co_return co_await image_->Read(offset, buffer, &in);
   }
   Co<int> DoWrite(const Admission& in, NodeWrite write) override JOBCORE_EXCLUDES(job_mutex) {
     const int error = co_await Meet(OperationOf(write.kind), write.offset, write.length);
     if (error != 0) co_return error;
-    const NodeEdge::Entry image = co_await image_->Enter(in);
-    co_return co_await image.node->Change(image.in, write);
+    co_return co_await image_->Change(write, &in);
   }
   Co<int> DoFlush(const Admission& in) override JOBCORE_EXCLUDES(job_mutex) {
     if (const int error = co_await Meet(Operation::kFlush, 0, 0); error != 0) co_return error;
-    const NodeEdge::Entry image = co_await image_->Enter(in);
-    co_return co_await image.node->Flush(image.in);
+    co_return co_await image_->Flush(&in);
   }
   Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission& in, uint64_t offset, uint64_t length) override
       JOBCORE_EXCLUDES(job_mutex) {
     if (const int error = co_await Meet(Operation::kBlockStatus, offset, length); error != 0) {
       co_return absl::ErrnoToStatus(error, absl::StrCat("block status of node '", name(), "'"));
     }
-    const NodeEdge::Entry image = co_await image_->Enter(in);
-    co_return co_await image.node->Status(image.in, offset, length);
+    co_return co_await image_->Status(offset, length, &in);
   }
   Co<absl::Status> DoResize(const Admission& in, uint64_t size) override JOBCORE_EXCLUDES(job_mutex) {
-    return image_->Resize(in, size);
+    return image_->Resize(size, &in);
   }
   const NodeEdge* below() const override { return image_.get(); }
 

@@ -260,25 +260,14 @@ absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, const MirrorOpt
                                                        section, spec);
   if (!copier.ok()) return copier.status();
   spec.still_at_end = spec.resources;
-  const std::shared_ptr<AioContext> context = options.source->context();
-  spec.context = context.get();
   const auto tracker = std::make_shared<Tracker>(options);
   auto driver =
       std::make_unique<Mirror>(std::max(options.buffer_bytes, options.granularity), *std::move(copier), tracker);
-  // Before anybody can find the job: one that is cancelled at once leaves no filter. If there is no job, it is the
-  // driver that removes it.
-  options.source->AddFilter(section, tracker);
-  absl::StatusOr<JobRef> job = CreateJob(core, spec, std::move(driver));
-  if (job.ok()) tracker->map.SetJob(**job);
-  return job;
+  return CreateFilteringJob(core, std::move(spec), *options.source, section, tracker, tracker->map, std::move(driver));
 }
 
 Co<absl::StatusOr<JobRef>> CreateMirror(JobCore& core, JobSpec spec, MirrorOptions options, TimePoint deadline) {
-  if (options.source == nullptr) co_return absl::InvalidArgumentError("mirror: it needs a source and a target");
-  Resource* const source = &options.source->resource();
-  const std::string name = absl::StrCat("start of mirror '", spec.id, "'");
-  const absl::StatusOr<DrainedSection> section =
-      co_await DrainedSection::Open({&source, 1}, {.name = name, .deadline = deadline});
+  const absl::StatusOr<DrainedSection> section = co_await DrainSource("mirror", spec.id, options.source, deadline);
   if (!section.ok()) co_return section.status();
   co_return CreateMirror(core, std::move(spec), options, *section);
 }

@@ -212,24 +212,13 @@ absl::StatusOr<JobRef> CreateBackup(JobCore& core, JobSpec spec, const BackupOpt
                                                         .unmap = true},
                                                        section, spec);
   if (!copier.ok()) return copier.status();
-  const std::shared_ptr<AioContext> context = options.source->context();
-  spec.context = context.get();
   const auto filter = std::make_shared<CopyBeforeWrite>(options);
   auto driver = std::make_unique<Backup>(options.sync, *std::move(copier), filter);
-  // Before anybody can find the job: one that is cancelled at once leaves no filter. If there is no job, it is the
-  // driver that removes it.
-  options.source->AddFilter(section, filter);
-  absl::StatusOr<JobRef> job = CreateJob(core, spec, std::move(driver));
-  if (job.ok()) filter->map.SetJob(**job);
-  return job;
+  return CreateFilteringJob(core, std::move(spec), *options.source, section, filter, filter->map, std::move(driver));
 }
 
 Co<absl::StatusOr<JobRef>> CreateBackup(JobCore& core, JobSpec spec, BackupOptions options, TimePoint deadline) {
-  if (options.source == nullptr) co_return absl::InvalidArgumentError("backup: it needs a source and a target");
-  Resource* const source = &options.source->resource();
-  const std::string name = absl::StrCat("start of backup '", spec.id, "'");
-  const absl::StatusOr<DrainedSection> section =
-      co_await DrainedSection::Open({&source, 1}, {.name = name, .deadline = deadline});
+  const absl::StatusOr<DrainedSection> section = co_await DrainSource("backup", spec.id, options.source, deadline);
   if (!section.ok()) co_return section.status();
   co_return CreateBackup(core, std::move(spec), options, *section);
 }

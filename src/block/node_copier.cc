@@ -120,4 +120,24 @@ Buffer NodeCopier::TakeBuffer() {
   return buffer;
 }
 
+Co<absl::StatusOr<DrainedSection>> DrainSource(const char* what, std::string id, std::shared_ptr<Node> source,
+                                               TimePoint deadline) {
+  if (source == nullptr) co_return absl::InvalidArgumentError(absl::StrCat(what, ": it needs a source and a target"));
+  Resource* const resource = &source->resource();
+  const std::string name = absl::StrCat("start of ", what, " '", id, "'");
+  co_return co_await DrainedSection::Open({&resource, 1}, {.name = name, .deadline = deadline});
+}
+
+absl::StatusOr<JobRef> CreateFilteringJob(JobCore& core, JobSpec spec, Node& source, const DrainedSection& section,
+                                          std::shared_ptr<WriteFilter> filter, PieceMap& map,
+                                          std::unique_ptr<JobDriver> driver) {
+  const std::shared_ptr<AioContext> context = source.context();
+  spec.context = context.get();
+  // Before anybody can find the job: one that is cancelled at once leaves no filter.
+  source.AddFilter(section, std::move(filter));
+  absl::StatusOr<JobRef> job = CreateJob(core, spec, std::move(driver));
+  if (job.ok()) map.SetJob(**job);
+  return job;
+}
+
 }  // namespace jobcore::inline JOBCORE_ABI::block

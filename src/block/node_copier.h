@@ -16,11 +16,15 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "block/piece_map.h"
+#include "job-common/clock.h"
 #include "job-common/coroutine.h"
 #include "job-common/error_policy.h"
 #include "job-common/fwd.h"
 #include "job-driver/block/node.h"
 #include "job-driver/block/node_edge.h"
+#include "job-driver/block/write_filter.h"
 #include "job-driver/job_context.h"
 #include "job-driver/job_driver.h"
 #include "job-driver/resource.h"
@@ -113,6 +117,17 @@ class NodeCopier {
   std::vector<Buffer> buffers_;
   absl::Status status_;
 };
+
+// How such jobs are made. `what` begins the texts of errors, and names the section.
+
+// A section over the source of the job that `spec` is to make, for those who were given none.
+Co<absl::StatusOr<DrainedSection>> DrainSource(const char* what, std::string id, std::shared_ptr<Node> source,
+                                               TimePoint deadline) JOBCORE_EXCLUDES(job_mutex);
+// Makes the job, where the source lives, with a filter that begins to see writes at the end of `section`. `map`, of the
+// filter, learns which job it is to wake. Whatever fails, the driver's destructor has to remove the filter.
+absl::StatusOr<JobRef> CreateFilteringJob(JobCore& core, JobSpec spec, Node& source, const DrainedSection& section,
+                                          std::shared_ptr<WriteFilter> filter, PieceMap& map,
+                                          std::unique_ptr<JobDriver> driver) JOBCORE_EXCLUDES(job_mutex);
 
 }  // namespace jobcore::inline JOBCORE_ABI::block
 

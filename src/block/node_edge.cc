@@ -92,58 +92,43 @@ std::shared_ptr<Node> NodeEdge::node() const {
   return node_;
 }
 
-Co<NodeEdge::Entry> NodeEdge::Enter() {
+Co<NodeEdge::Entry> NodeEdge::Enter(const Admission* parent) {
   for (;;) {
     std::shared_ptr<Node> node = this->node();
-    Admission in = co_await node->resource().Admit();
+    Resource& resource = node->resource();
+    Resource::AdmitAwaiter admitted = parent != nullptr ? resource.Admit(*parent) : resource.Admit();
+    Admission in = co_await admitted;
     // Switched over while it waited, or before it was admitted: nothing of it has reached the old node.
     if (node == this->node()) co_return Entry{.node = std::move(node), .in = std::move(in)};
   }
 }
 
-Co<NodeEdge::Entry> NodeEdge::Enter(const Admission& parent) {
-  for (;;) {
-    std::shared_ptr<Node> node = this->node();
-    Admission in = co_await node->resource().Admit(parent);
-    if (node == this->node()) co_return Entry{.node = std::move(node), .in = std::move(in)};
-  }
-}
-
-Co<int> NodeEdge::Read(uint64_t offset, std::span<std::byte> buffer) {
-  const Entry entry = co_await Enter();
+Co<int> NodeEdge::Read(uint64_t offset, std::span<std::byte> buffer, const Admission* parent) {
+  const Entry entry = co_await Enter(parent);
   co_return co_await entry.node->Read(entry.in, offset, buffer);
 }
 
-Co<int> NodeEdge::Write(uint64_t offset, std::span<const std::byte> data) {
-  return Change({.kind = NodeWrite::Kind::kData, .offset = offset, .length = data.size(), .data = data});
+Co<int> NodeEdge::Write(uint64_t offset, std::span<const std::byte> data, const Admission* parent) {
+  return Change({.kind = NodeWrite::Kind::kData, .offset = offset, .length = data.size(), .data = data}, parent);
 }
 
-Co<int> NodeEdge::Change(NodeWrite write) {
-  const Entry entry = co_await Enter();
+Co<int> NodeEdge::Change(NodeWrite write, const Admission* parent) {
+  const Entry entry = co_await Enter(parent);
   co_return co_await entry.node->Change(entry.in, write);
 }
 
-Co<int> NodeEdge::Flush() {
-  const Entry entry = co_await Enter();
+Co<int> NodeEdge::Flush(const Admission* parent) {
+  const Entry entry = co_await Enter(parent);
   co_return co_await entry.node->Flush(entry.in);
 }
 
-Co<absl::StatusOr<BlockStatus>> NodeEdge::Status(uint64_t offset, uint64_t length) {
-  const Entry entry = co_await Enter();
+Co<absl::StatusOr<BlockStatus>> NodeEdge::Status(uint64_t offset, uint64_t length, const Admission* parent) {
+  const Entry entry = co_await Enter(parent);
   co_return co_await entry.node->Status(entry.in, offset, length);
 }
 
-Co<absl::Status> NodeEdge::Resize(uint64_t size) {
-  const Entry entry = co_await Enter();
-  co_return co_await ResizeEntered(entry, size);
-}
-
-Co<absl::Status> NodeEdge::Resize(const Admission& parent, uint64_t size) {
+Co<absl::Status> NodeEdge::Resize(uint64_t size, const Admission* parent) {
   const Entry entry = co_await Enter(parent);
-  co_return co_await ResizeEntered(entry, size);
-}
-
-Co<absl::Status> NodeEdge::ResizeEntered(const Entry& entry, uint64_t size) {
   if (absl::Status s = GraphOps::BeginResize(*entry.node, *this); !s.ok()) co_return s;
   const absl::Cleanup end = [&entry] { GraphOps::EndResize(*entry.node); };
   absl::Status status = co_await entry.node->DoResize(entry.in, size);

@@ -24,22 +24,16 @@ class RawNode final : public Node {
  protected:
   Co<int> DoRead(const Admission& in, uint64_t offset, std::span<std::byte> buffer) override
       JOBCORE_EXCLUDES(job_mutex) {
-    const NodeEdge::Entry file = co_await file_->Enter(in);
-    co_return co_await file.node->Read(file.in, offset_ + offset, buffer);
+    return file_->Read(offset_ + offset, buffer, &in);
   }
   Co<int> DoWrite(const Admission& in, NodeWrite write) override JOBCORE_EXCLUDES(job_mutex) {
     write.offset += offset_;
-    const NodeEdge::Entry file = co_await file_->Enter(in);
-    co_return co_await file.node->Change(file.in, write);
+    return file_->Change(write, &in);
   }
-  Co<int> DoFlush(const Admission& in) override JOBCORE_EXCLUDES(job_mutex) {
-    const NodeEdge::Entry file = co_await file_->Enter(in);
-    co_return co_await file.node->Flush(file.in);
-  }
+  Co<int> DoFlush(const Admission& in) override JOBCORE_EXCLUDES(job_mutex) { return file_->Flush(&in); }
   Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission& in, uint64_t offset, uint64_t length) override
       JOBCORE_EXCLUDES(job_mutex) {
-    const NodeEdge::Entry file = co_await file_->Enter(in);
-    co_return co_await file.node->Status(file.in, offset_ + offset, length);
+    return file_->Status(offset_ + offset, length, &in);
   }
   Co<absl::Status> DoResize(const Admission& in, uint64_t size) override JOBCORE_EXCLUDES(job_mutex) {
     if (has_own_size_) {  // and says nothing about that of the file
@@ -50,7 +44,7 @@ class RawNode final : public Node {
     if (size > std::numeric_limits<uint64_t>::max() - offset_) {
       co_return absl::InvalidArgumentError(absl::StrCat("Node '", name(), "' cannot have ", size, " bytes"));
     }
-    co_return co_await file_->Resize(in, offset_ + size);
+    co_return co_await file_->Resize(offset_ + size, &in);
   }
   const NodeEdge* below() const override { return file_.get(); }
 

@@ -33,8 +33,9 @@
 #include "job-common/verb_reply.h"
 #include "job-driver/job_context.h"
 #include "job-driver/job_driver.h"
-#include "job-driver/rate_limit.h"
 #include "job-monitor/job_query.h"
+#include "job/pending_verbs.h"
+#include "job/throttling.h"
 
 namespace jobcore::inline JOBCORE_ABI {
 
@@ -43,58 +44,11 @@ inline absl::string_view Absl(std::string_view s) { return {s.data(), s.size()};
 
 namespace internal {
 
-// What monitors have asked of a job that its own context has to carry out. Guarded by job_mutex.
-struct PendingVerbs {
-  PendingVerbs(WorkItem::Function function, Job& job) : item(function, job) {}
-
-  struct Item final : WorkItem {
-    Item(Function function, Job& j) : WorkItem("job verbs", function), job(j) {}
-    Job& job;
-  } item;
-  bool posted = false;  // the item is on its way
-  // Where the job is to go, and who wants to know; null: nowhere. The target counts the job as a user.
-  std::shared_ptr<AioContext> move_to;
-  VerbReply move_reply;
-  bool complete_accepted = false;  // the driver has said Ok
-
-  // What a hook of the driver answers, served in order: complete, change.
-  struct Request {
-    JobVerb verb;
-    JobOptions options;  // of a change
-    VerbReply reply;
-  };
-  std::vector<Request> requests;    // not answered yet; the first one's hook may be in progress
-  const CoRoot* serving = nullptr;  // while it is
-  const char* serving_hook = "";    // "Complete" or "Change"
-};
-
 // A job that works on resources.
 struct ResourceUse {
   const std::vector<Resource*> resources;     // see Job::resources
   const std::vector<Resource*> still_at_end;  // see Job::still_at_end
   const Nanoseconds drain_timeout;            // of these
-};
-
-// A job that has, or had, a speed limit.
-struct Throttling {
-  // As monitors have set it; the job takes it over when its word says that it has changed.
-  Allowance allowance ABSL_GUARDED_BY(job_mutex);
-
-  // --- Only touched in the job's context ---
-  RateLimit limit;
-  uint64_t units = 0;  // that the job wants to start
-  TimePoint looked_at;
-  TimePoint start;  // when it may, as of then
-
-  // For how long the job has waited; while it waits, less the time when it began to (so it is negative then). One
-  // value, so that any thread can read it. Written in the job's context.
-  std::atomic<int64_t> waited{0};
-  void BeginWait(TimePoint now) { waited.fetch_sub(now.time_since_epoch().count(), std::memory_order_relaxed); }
-  void EndWait(TimePoint now) {
-    if (waited.load(std::memory_order_relaxed) < 0) {
-      waited.fetch_add(now.time_since_epoch().count(), std::memory_order_relaxed);
-    }
-  }
 };
 
 // What the finaliser of a group is doing; in its frame, or of the core where it has none. The root never changes, the

@@ -56,25 +56,24 @@ class NodeEdge {
   // Home thread. Waits while the node is drained; then the node that the edge leads to by that time. Requests of one
   // context keep their order, but for those that wait for a node when its users are switched over: these may come
   // behind others that began to wait for the new node meanwhile. Who needs an order between two waits for the first.
-  [[nodiscard]] Co<Entry> Enter() JOBCORE_EXCLUDES(job_mutex);
-  // The same on behalf of a request to the node that stands upon this one.
-  [[nodiscard]] Co<Entry> Enter(const Admission& parent) JOBCORE_EXCLUDES(job_mutex);
+  // `parent`: the request to the node that stands upon this one, on whose behalf this is; null: a client's own.
+  [[nodiscard]] Co<Entry> Enter(const Admission* parent = nullptr) JOBCORE_EXCLUDES(job_mutex);
 
   // Entering and one request, see Node.
-  [[nodiscard]] Co<int> Read(uint64_t offset, std::span<std::byte> buffer) JOBCORE_EXCLUDES(job_mutex);
-  [[nodiscard]] Co<int> Write(uint64_t offset, std::span<const std::byte> data) JOBCORE_EXCLUDES(job_mutex);
-  [[nodiscard]] Co<int> Change(NodeWrite write) JOBCORE_EXCLUDES(job_mutex);
-  [[nodiscard]] Co<int> Flush() JOBCORE_EXCLUDES(job_mutex);
-  [[nodiscard]] Co<absl::StatusOr<BlockStatus>> Status(uint64_t offset, uint64_t length) JOBCORE_EXCLUDES(job_mutex);
+  [[nodiscard]] Co<int> Read(uint64_t offset, std::span<std::byte> buffer, const Admission* parent = nullptr)
+      JOBCORE_EXCLUDES(job_mutex);
+  [[nodiscard]] Co<int> Write(uint64_t offset, std::span<const std::byte> data, const Admission* parent = nullptr)
+      JOBCORE_EXCLUDES(job_mutex);
+  [[nodiscard]] Co<int> Change(NodeWrite write, const Admission* parent = nullptr) JOBCORE_EXCLUDES(job_mutex);
+  [[nodiscard]] Co<int> Flush(const Admission* parent = nullptr) JOBCORE_EXCLUDES(job_mutex);
+  [[nodiscard]] Co<absl::StatusOr<BlockStatus>> Status(uint64_t offset, uint64_t length,
+                                                       const Admission* parent = nullptr) JOBCORE_EXCLUDES(job_mutex);
   // FailedPrecondition: somebody else relies on the node's size; the text says who. InvalidArgument: not a size that
   // the node can have. PermissionDenied: this edge is not to change it.
-  [[nodiscard]] Co<absl::Status> Resize(uint64_t size) JOBCORE_EXCLUDES(job_mutex);
-  // The same on behalf of a request to the node that stands upon this one.
-  [[nodiscard]] Co<absl::Status> Resize(const Admission& parent, uint64_t size) JOBCORE_EXCLUDES(job_mutex);
+  [[nodiscard]] Co<absl::Status> Resize(uint64_t size, const Admission* parent = nullptr) JOBCORE_EXCLUDES(job_mutex);
 
  private:
   friend class GraphOps;
-  Co<absl::Status> ResizeEntered(const Entry& entry, uint64_t size) JOBCORE_EXCLUDES(job_mutex);
   NodeEdge(std::shared_ptr<Node> node, EdgeOptions options);
 
   const EdgeOptions options_;
