@@ -19,9 +19,9 @@
 #include "block/memory_node.h"
 #include "block/writer.h"
 #include "gtest/gtest.h"
+#include "job-driver/block/backup.h"
 #include "job-driver/block/graph.h"
 #include "job-driver/block/mirror.h"
-#include "job-driver/block/node_backup.h"
 #include "job-driver/resource.h"
 #include "support/job_test_util.h"
 

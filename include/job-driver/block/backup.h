@@ -1,70 +1,69 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A backup job: copies one regular file, such as a disk image, to a new file.
+// A backup job: copies a node to another one as it is at one moment, while clients go on writing to it.
 //
-//   absl::StatusOr<std::unique_ptr<JobDriver>> backup =
-//       MakeBackup({.source = "disk0.img", .target = "/backup/disk0.img", .engine = engine.get()});
-//   if (!backup.ok()) return backup.status();              // bad input; nothing has been written
-//   CreateJob(core, {.id = "disk0", .context = &io.context()}, *std::move(backup));
+//   const JobSpec spec = {.id = "backup0"};
+//   const block::BackupOptions options = {.source = disk, .target = copy};
+//   absl::StatusOr<JobRef> job = co_await block::CreateBackup(core, spec, options);   // the moment
+//   StartJob(**job);
 //
-// The target appears under its name at the commit of the job's group, complete and on stable storage (`sync`), or not
-// at all. Until then the copy is a hidden file beside it, `.<name>.jobcore-XXXXXX`, which a job that ends by
-// itself always takes along; only a killed process leaves one behind.
+// From that moment on, a client's write first has what it is about to overwrite copied to the target, unless the job
+// has been there already. Several nodes at the same moment: open one section over all of them, and create their jobs,
+// in one group or not, before it ends.
 
 #ifndef JOBCORE_JOB_DRIVER_BLOCK_BACKUP_H_
 #define JOBCORE_JOB_DRIVER_BLOCK_BACKUP_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
-#include <string>
 
 #include "absl/status/statusor.h"
+#include "job-common/clock.h"
+#include "job-common/coroutine.h"
+#include "job-common/error_policy.h"
 #include "job-common/fwd.h"
+#include "job-common/job.h"
+#include "job-driver/block/node.h"
+#include "job-driver/job_driver.h"
+#include "job-driver/resource.h"
 
-namespace jobcore::inline JOBCORE_ABI {
+namespace jobcore::inline JOBCORE_ABI::block {
 
 struct BackupOptions {
-  std::string source = {};
-  std::string target = {};               // a file's name, not a directory's
-  bool force = false;                    // replaces a target that exists (a symbolic link itself)
-  int in_flight = 4;                     // chunks copied at the same time: 1 to kMaxInFlight
-  size_t chunk_bytes = size_t{1} << 20;  // kMinChunkBytes to kMaxChunkBytes
-  IoEngine* engine = nullptr;            // does the I/O; outlives the job
-  bool copy_offload = true;              // lets the engine copy; false: reads and writes
-  bool sync = true;                      // false: for copies that need not outlive a power failure
+  enum class Sync : unsigned char {
+    kFull,  // all of the source
+    kNone,  // only what clients are about to overwrite, until the job is cancelled
+  };
+  // What becomes of a client's write if what it overwrites cannot be copied.
+  enum class OnCopyError : unsigned char {
+    kBreakWrite,   // it fails; the backup stays whole
+    kBreakBackup,  // it goes on; the job fails
+  };
 
-  static constexpr int kMaxInFlight = 256;
-  static constexpr size_t kMinChunkBytes = 4096;
-  static constexpr size_t kMaxChunkBytes = size_t{64} << 20;
-  static constexpr size_t kSyncWindow = size_t{32} << 20;  // bytes; see `sync` below
+  std::shared_ptr<Node> source = nullptr;
+  std::shared_ptr<Node> target = nullptr;  // as large as the source
+  Sync sync = Sync::kFull;
+  uint64_t granularity = uint64_t{64} << 10;  // bytes; a power of two from 512 to 64 MiB: what is copied at least
+  int in_flight = 16;                         // pieces that the job copies at a time; 1 to 256
+  OnError on_source_error = OnError::kReport;
+  OnError on_target_error = OnError::kReport;
+  OnCopyError on_copy_error = OnCopyError::kBreakWrite;
 };
 
-// Checks all that can be checked beforehand, opens the source and the target's directory, and writes nothing.
-// Any thread; may block for a moment.
-//   NotFound            the source or the target's directory is missing
-//   InvalidArgument     source or target is a directory, a device, …; both are the same file; bad numbers
-//   AlreadyExists       the target exists, without `force`
-//   PermissionDenied    the source cannot be read, or the directory not be written
-//   ResourceExhausted   the target's file system has not as much room as the source takes
+// `section` covers the source: what is in it while that lasts is what is backed up. Otherwise one is opened for that.
+// `spec` needs no resources and no context; these are set: it lives where the source does.
+//   InvalidArgument      no source or target, both the same, not of one size, bad numbers; the source is not drained
+//   FailedPrecondition   another user is in the way
+//   and as CreateJob, and DrainedSection::Open
 //
-// The job: progress counts bytes of data; holes of the source are not read, and are holes of the target. It
-// holds up to in_flight × chunk_bytes of memory while it runs, if it has to read and write by itself. A paused one
-// has no request in flight. It fails if the source changes meanwhile (size or time of modification). Of the mode, the
-// permission bits are copied. Force-cancel ends it after the requests in flight; a soft cancel does the same. It
-// publishes the details "source", "target" and "temporary" (the hidden file).
-//
-// With `copy_offload`, the engine copies (CopyRange): file servers by themselves, where they can; and file systems that
-// can (XFS, Btrfs, …) let the target share the source's blocks until either is written to: quick, but not a second copy
-// on the medium. Where that fails, the job falls back to reading and writing.
-//
-// With `sync`, the kernel begins to write each chunk to the medium when it has been copied. When kSyncWindow bytes more
-// have been copied, the job waits until the chunk has been written, and takes it out of the page cache. So the copy
-// never fills the page cache at others' expense, progress is never far ahead of the medium, and Prepare has little to
-// wait for; whoever reads the target afterwards reads it from the medium. (Where the kernel cannot do so, Prepare
-// writes all.) Commit syncs the directory. Without `sync`, the target is complete for all who read it, but after a
-// crash of the system or a power failure it may be there without its content.
-absl::StatusOr<std::unique_ptr<JobDriver>> MakeBackup(BackupOptions options);
+// The job: progress counts bytes. A paused one has no request in flight, but for what clients are about to overwrite.
+// When Run ends the copy is complete, and on stable storage. It cannot be cancelled softly.
+absl::StatusOr<JobRef> CreateBackup(JobCore& core, JobSpec spec, const BackupOptions& options,
+                                    const DrainedSection& section) JOBCORE_EXCLUDES(job_mutex);
+[[nodiscard]] Co<absl::StatusOr<JobRef>> CreateBackup(JobCore& core, JobSpec spec, BackupOptions options,
+                                                      TimePoint deadline = kNoDeadline) JOBCORE_EXCLUDES(job_mutex);
 
-}  // namespace jobcore::inline JOBCORE_ABI
+}  // namespace jobcore::inline JOBCORE_ABI::block
 
 #endif  // JOBCORE_JOB_DRIVER_BLOCK_BACKUP_H_

@@ -151,13 +151,13 @@ bool Session::MakeDrivers() {
     }
   }
   for (const Pair& pair : pairs_) {
-    auto driver = MakeBackup({.source = pair.source,
-                              .target = pair.target,
-                              .force = command_.force,
-                              .in_flight = command_.in_flight,
-                              .chunk_bytes = command_.chunk_bytes,
-                              .engine = engine_.get(),
-                              .sync = command_.sync});
+    auto driver = MakeFileBackup({.source = pair.source,
+                                  .target = pair.target,
+                                  .force = command_.force,
+                                  .in_flight = command_.in_flight,
+                                  .chunk_bytes = command_.chunk_bytes,
+                                  .engine = engine_.get(),
+                                  .sync = command_.sync});
     if (driver.ok()) {
       drivers_.push_back(*std::move(driver));
     } else {

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "job-driver/block/backup.h"
+#include "job-driver/block/file_backup.h"
 
 namespace jobctl {
 
@@ -29,8 +29,8 @@ struct BackupCommand {
   int64_t bytes_per_second = 0;  // of each job; 0: no limit
   double watchdog_seconds = 0;   // zero: none
   int io_threads = 1;
-  int in_flight = jobcore::BackupOptions().in_flight;
-  size_t chunk_bytes = jobcore::BackupOptions().chunk_bytes;
+  int in_flight = jobcore::FileBackupOptions().in_flight;
+  size_t chunk_bytes = jobcore::FileBackupOptions().chunk_bytes;
   enum class Engine { kAuto, kUring, kThreads } engine = Engine::kAuto;
 };
 

@@ -7,7 +7,7 @@
 #include <map>
 #include <string>
 
-#include "job-driver/block/backup.h"
+#include "job-driver/block/file_backup.h"
 #include "tools/jobctl/backup_command.h"
 
 #ifndef JOBCORE_VERSION  // set by the build
@@ -16,7 +16,7 @@
 
 namespace {
 
-using Options = jobcore::BackupOptions;
+using Options = jobcore::FileBackupOptions;
 
 constexpr char kBackupFooter[] = R"(
 Each target appears under its name complete and on stable storage, or not at all. Until then it

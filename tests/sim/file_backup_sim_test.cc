@@ -22,7 +22,7 @@
 #include "block/test_files.h"
 #include "job-common/job_core.h"
 #include "job-common/job_txn.h"
-#include "job-driver/block/backup.h"
+#include "job-driver/block/file_backup.h"
 #include "job-driver/job_driver.h"
 #include "job-monitor/job_history.h"
 #include "job-monitor/job_monitor.h"
@@ -134,9 +134,9 @@ void CheckTargets(JobCore& core, const std::string& dir, const std::vector<JobRe
 }
 
 // Tries again while there is no memory ("create.no_memory").
-JobRef Create(testing::JobChecker& checker, const JobSpec& spec, const BackupOptions& options) {
+JobRef Create(testing::JobChecker& checker, const JobSpec& spec, const FileBackupOptions& options) {
   for (;;) {
-    absl::StatusOr<std::unique_ptr<JobDriver>> driver = MakeBackup(options);
+    absl::StatusOr<std::unique_ptr<JobDriver>> driver = MakeFileBackup(options);
     if (!driver.ok()) Broken(absl::StrCat("no backup: ", driver.status().message()));
     try {
       return *checker.Create(spec, *std::move(driver));
@@ -167,9 +167,9 @@ void RunBackups(Choices& choices, const std::string& dir) {
     JobTxnBuilder group(*core);
     const uint32_t count = choices.Between(1, 3);
     for (uint32_t i = 0; i < count; ++i) {
-      BackupOptions options{.source = Source(dir, i + shift), .target = Target(dir, i)};
+      FileBackupOptions options{.source = Source(dir, i + shift), .target = Target(dir, i)};
       options.in_flight = static_cast<int>(choices.Between(1, 4));
-      options.chunk_bytes = BackupOptions::kMinChunkBytes << choices.Below(3);
+      options.chunk_bytes = FileBackupOptions::kMinChunkBytes << choices.Below(3);
       options.engine = &disk;
       options.copy_offload = choices.OneIn(2);
       const JobSpec spec{.id = absl::StrCat("backup", i),
@@ -202,7 +202,7 @@ void RunBackups(Choices& choices, const std::string& dir) {
   sim.AtHome(*contexts[0], [&] { core.reset(); });
 }
 
-TEST(BackupSim, ATargetIsCompleteOrNotThere) {
+TEST(FileBackupSim, ATargetIsCompleteOrNotThere) {
   const TempDir dir;
   for (size_t i = 0; i < kSizes.size(); ++i) WriteFile(Source(dir.path(), i), Pattern(kSizes[i]));
   const testing::CampaignResult result =

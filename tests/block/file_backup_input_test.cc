@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What MakeBackup refuses, before anything is written.
+// What MakeFileBackup refuses, before anything is written.
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -18,7 +18,7 @@
 #include "block/child_process.h"
 #include "block/test_files.h"
 #include "job-common/io_engine.h"
-#include "job-driver/block/backup.h"
+#include "job-driver/block/file_backup.h"
 #include "job-driver/job_driver.h"
 
 namespace jobcore {
@@ -34,13 +34,13 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-class BackupInputTest : public ::testing::Test {
+class FileBackupInputTest : public ::testing::Test {
  protected:
-  BackupInputTest() { WriteFile(source_, "content"); }
+  FileBackupInputTest() { WriteFile(source_, "content"); }
 
-  absl::Status Check(BackupOptions options) {
+  absl::Status Check(FileBackupOptions options) {
     options.engine = engine_.get();
-    return MakeBackup(std::move(options)).status();
+    return MakeFileBackup(std::move(options)).status();
   }
   absl::Status CheckTarget(const std::string& target, bool force = false) {
     return Check({.source = source_, .target = target, .force = force});
@@ -59,18 +59,18 @@ class BackupInputTest : public ::testing::Test {
     EXPECT_THAT(std::string(refused.message()), AllOf(__VA_ARGS__));       \
   } while (false)
 
-TEST_F(BackupInputTest, GoodInputIsAcceptedAndNothingIsWrittenYet) {
+TEST_F(FileBackupInputTest, GoodInputIsAcceptedAndNothingIsWrittenYet) {
   EXPECT_TRUE(CheckTarget(target_).ok());
   EXPECT_THAT(dir_.Names(), ElementsAre("source"));
 }
 
-TEST_F(BackupInputTest, MissingSourceIsNamed) {
+TEST_F(FileBackupInputTest, MissingSourceIsNamed) {
   EXPECT_REFUSED(Check({.source = dir_.Path("nope"), .target = target_}), kNotFound, HasSubstr("nope'"),
                  HasSubstr("No such file or directory"));
   EXPECT_REFUSED(Check({.source = "", .target = target_}), kInvalidArgument, HasSubstr("source: empty"));
 }
 
-TEST_F(BackupInputTest, SourceMustBeARegularFile) {
+TEST_F(FileBackupInputTest, SourceMustBeARegularFile) {
   EXPECT_REFUSED(Check({.source = dir_.path(), .target = target_}), kInvalidArgument, HasSubstr(dir_.path()),
                  HasSubstr("is a directory"));
   EXPECT_REFUSED(Check({.source = "/dev/null", .target = target_}), kInvalidArgument, HasSubstr("character device"));
@@ -79,7 +79,7 @@ TEST_F(BackupInputTest, SourceMustBeARegularFile) {
   EXPECT_REFUSED(Check({.source = fifo, .target = target_}), kInvalidArgument, HasSubstr("is a pipe"));
 }
 
-TEST_F(BackupInputTest, UnreadableSourceAndUnwritableDirectoryAreNamed) {
+TEST_F(FileBackupInputTest, UnreadableSourceAndUnwritableDirectoryAreNamed) {
   ASSERT_EQ(chmod(dir_.path().c_str(), 0755), 0);
   ASSERT_EQ(chmod(source_.c_str(), 0), 0);
   WriteFile(dir_.Path("readable"), "x");
@@ -97,7 +97,7 @@ TEST_F(BackupInputTest, UnreadableSourceAndUnwritableDirectoryAreNamed) {
   });
 }
 
-TEST_F(BackupInputTest, SourceAndTargetMustNotBeTheSameFileUnderAnyName) {
+TEST_F(FileBackupInputTest, SourceAndTargetMustNotBeTheSameFileUnderAnyName) {
   const std::string hard = dir_.Path("hard");
   const std::string soft = dir_.Path("soft");
   ASSERT_EQ(link(source_.c_str(), hard.c_str()), 0);
@@ -112,20 +112,20 @@ TEST_F(BackupInputTest, SourceAndTargetMustNotBeTheSameFileUnderAnyName) {
   EXPECT_EQ(ReadFile(source_), "content");
 }
 
-TEST_F(BackupInputTest, ExistingTargetNeedsForce) {
+TEST_F(FileBackupInputTest, ExistingTargetNeedsForce) {
   WriteFile(target_, "old");
   EXPECT_REFUSED(CheckTarget(target_), kAlreadyExists, HasSubstr("target'"), HasSubstr("exists"));
   EXPECT_TRUE(CheckTarget(target_, /*force=*/true).ok());
   EXPECT_EQ(ReadFile(target_), "old");
 }
 
-TEST_F(BackupInputTest, DanglingLinkCountsAsExisting) {
+TEST_F(FileBackupInputTest, DanglingLinkCountsAsExisting) {
   ASSERT_EQ(symlink("nowhere", target_.c_str()), 0);
   EXPECT_REFUSED(CheckTarget(target_), kAlreadyExists, HasSubstr("exists"));
   EXPECT_TRUE(CheckTarget(target_, /*force=*/true).ok());
 }
 
-TEST_F(BackupInputTest, TargetMustNotBeADirectoryOrASpecialFile) {
+TEST_F(FileBackupInputTest, TargetMustNotBeADirectoryOrASpecialFile) {
   ASSERT_EQ(mkdir(target_.c_str(), 0755), 0);
   const std::string link = dir_.Path("link");
   ASSERT_EQ(symlink("target", link.c_str()), 0);
@@ -139,38 +139,39 @@ TEST_F(BackupInputTest, TargetMustNotBeADirectoryOrASpecialFile) {
   }
 }
 
-TEST_F(BackupInputTest, TargetsDirectoryMustBeThere) {
+TEST_F(FileBackupInputTest, TargetsDirectoryMustBeThere) {
   EXPECT_REFUSED(CheckTarget(dir_.Path("nope/target")), kNotFound, HasSubstr("nope'"),
                  HasSubstr("No such file or directory"));
   EXPECT_REFUSED(CheckTarget(source_ + "/target"), kFailedPrecondition, HasSubstr("source'"),
                  HasSubstr("Not a directory"));
 }
 
-TEST_F(BackupInputTest, TooLongNameIsRefused) {
+TEST_F(FileBackupInputTest, TooLongNameIsRefused) {
   EXPECT_REFUSED(CheckTarget(dir_.Path(std::string(300, 'x'))), kInvalidArgument, HasSubstr("File name too long"));
 }
 
-TEST_F(BackupInputTest, NamesAreShownHarmlessly) {
+TEST_F(FileBackupInputTest, NamesAreShownHarmlessly) {
   EXPECT_REFUSED(Check({.source = dir_.Path("a\n\x1b[2Jb"), .target = target_}), kNotFound, HasSubstr("a\\n\\033[2Jb"));
 }
 
-TEST_F(BackupInputTest, NumbersMustMakeSense) {
+TEST_F(FileBackupInputTest, NumbersMustMakeSense) {
   const auto check = [&](int in_flight, size_t chunk_bytes) {
     return Check({.source = source_, .target = target_, .in_flight = in_flight, .chunk_bytes = chunk_bytes});
   };
-  for (const int in_flight : {0, -1, BackupOptions::kMaxInFlight + 1}) {
+  for (const int in_flight : {0, -1, FileBackupOptions::kMaxInFlight + 1}) {
     EXPECT_REFUSED(check(in_flight, 65536), kInvalidArgument, HasSubstr("in flight"));
   }
-  for (const size_t chunk_bytes : {size_t{0}, BackupOptions::kMinChunkBytes - 1, BackupOptions::kMaxChunkBytes + 1}) {
+  for (const size_t chunk_bytes :
+       {size_t{0}, FileBackupOptions::kMinChunkBytes - 1, FileBackupOptions::kMaxChunkBytes + 1}) {
     EXPECT_REFUSED(check(1, chunk_bytes), kInvalidArgument, HasSubstr("chunks of"));
   }
-  EXPECT_TRUE(check(1, BackupOptions::kMinChunkBytes).ok());
-  EXPECT_TRUE(check(BackupOptions::kMaxInFlight, BackupOptions::kMaxChunkBytes).ok());
-  EXPECT_REFUSED(MakeBackup({.source = source_, .target = target_}).status(), kInvalidArgument,
+  EXPECT_TRUE(check(1, FileBackupOptions::kMinChunkBytes).ok());
+  EXPECT_TRUE(check(FileBackupOptions::kMaxInFlight, FileBackupOptions::kMaxChunkBytes).ok());
+  EXPECT_REFUSED(MakeFileBackup({.source = source_, .target = target_}).status(), kInvalidArgument,
                  HasSubstr("no I/O engine"));
 }
 
-TEST_F(BackupInputTest, FileSystemMustHaveRoomForTheDataButNotForTheHoles) {
+TEST_F(FileBackupInputTest, FileSystemMustHaveRoomForTheDataButNotForTheHoles) {
   WriteFile(dir_.Path("big"), Pattern(size_t{2} << 20));
   WriteSparseFile(dir_.Path("sparse"), uint64_t{1} << 30, {{0, "x"}});
   const std::string small = dir_.Path("small");
