@@ -29,11 +29,23 @@ struct IoResult {
 // One operation in flight. Owned by the awaiting coroutine's frame; the engine has it from Submit to Complete.
 class IoRequest : private WorkItem {
  public:
-  enum class Op { kRead, kWrite, kDataSync, kFileSync, kCopyRange, kWriteback, kEvict, kPunchHole, kZeroRange };
+  enum class Op {
+    kRead,
+    kWrite,
+    kDataSync,
+    kFileSync,
+    kCopyRange,
+    kWriteback,
+    kEvict,
+    kPunchHole,
+    kZeroRange,
+    kAllocate
+  };
   // What dumps show a coroutine to be suspended in.
   static constexpr const char* OpName(Op op) {
-    constexpr const char* kNames[] = {"I/O read",      "I/O write",    "I/O data sync",  "I/O file sync", "I/O copy",
-                                      "I/O writeback", "I/O eviction", "I/O punch hole", "I/O zero range"};
+    constexpr const char* kNames[] = {"I/O read",       "I/O write",     "I/O data sync", "I/O file sync",
+                                      "I/O copy",       "I/O writeback", "I/O eviction",  "I/O punch hole",
+                                      "I/O zero range", "I/O allocate"};
     return kNames[static_cast<int>(op)];
   }
 
@@ -150,6 +162,11 @@ inline IoRequest PunchHole(IoEngine& engine, int fd, uint64_t offset, size_t byt
 }
 inline IoRequest ZeroRange(IoEngine& engine, int fd, uint64_t offset, size_t bytes) {
   return IoRequest(engine, IoRequest::Op::kZeroRange, fd, offset, bytes);
+}
+// The file has room for the range afterwards, and is extended to its end; what is in it already stays. EOPNOTSUPP: the
+// file system cannot promise that.
+inline IoRequest Allocate(IoEngine& engine, int fd, uint64_t offset, size_t bytes) {
+  return IoRequest(engine, IoRequest::Op::kAllocate, fd, offset, bytes);
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI

@@ -48,19 +48,22 @@ IoResult Evict(const IoRequest& request) {
                                  POSIX_FADV_DONTNEED)};
 }
 
+IoResult Fallocate(const IoRequest& request, int how) {
+  while (fallocate(request.fd, how, static_cast<off_t>(request.offset), static_cast<off_t>(request.size)) != 0) {
+    if (errno != EINTR) return {.error = errno};
+  }
+  return {};
+}
+
 IoResult Perform(const IoRequest& request, internal::RangeCopier& copier) {
   if (request.op == Op::kDataSync) return {.error = fdatasync(request.fd) == 0 ? 0 : errno};
   if (request.op == Op::kFileSync) return {.error = fsync(request.fd) == 0 ? 0 : errno};
   if (request.op == Op::kCopyRange) return copier.Copy(request);
   if (request.op == Op::kWriteback) return SyncRange(request, SYNC_FILE_RANGE_WRITE);
   if (request.op == Op::kEvict) return Evict(request);
-  if (request.op == Op::kPunchHole || request.op == Op::kZeroRange) {
-    const int how = request.op == Op::kPunchHole ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE;
-    while (fallocate(request.fd, how, static_cast<off_t>(request.offset), static_cast<off_t>(request.size)) != 0) {
-      if (errno != EINTR) return {.error = errno};
-    }
-    return {};
-  }
+  if (request.op == Op::kPunchHole) return Fallocate(request, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+  if (request.op == Op::kZeroRange) return Fallocate(request, FALLOC_FL_ZERO_RANGE);
+  if (request.op == Op::kAllocate) return Fallocate(request, 0);
   IoResult result;
   while (result.bytes < request.size) {
     const ssize_t n = Transfer(request, result.bytes);

@@ -156,7 +156,7 @@ UringEngine::~UringEngine() {
 void UringEngine::Submit(IoRequest& request) {
   // io_uring has no copy; the others it would give to a thread, too.
   if (request.op == Op::kCopyRange || request.op == Op::kWriteback || request.op == Op::kEvict ||
-      request.op == Op::kPunchHole || request.op == Op::kZeroRange) {
+      request.op == Op::kPunchHole || request.op == Op::kZeroRange || request.op == Op::kAllocate) {
     Help(request);
     return;
   }
@@ -255,6 +255,7 @@ void UringEngine::Prepare(size_t index) {
     case Op::kEvict:
     case Op::kPunchHole:
     case Op::kZeroRange:
+    case Op::kAllocate:
       internal::Die("IoEngine: a helper's request in the ring");
   }
   if (left >= options_.async_bytes) io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);

@@ -317,7 +317,8 @@ absl::StatusOr<std::unique_ptr<JobDriver>> MakeFileBackup(FileBackupOptions opti
   struct stat source_stat;
   absl::StatusOr<UniqueFd> source = OpenSource(options.source, source_stat);
   if (!source.ok()) return source.status();
-  absl::StatusOr<TargetFile> target = TargetFile::Open(options.target, options.force, source_stat);
+  const uint64_t room = static_cast<uint64_t>(source_stat.st_blocks) * 512;
+  absl::StatusOr<TargetFile> target = TargetFile::Open(options.target, options.force, room, &source_stat);
   if (!target.ok()) return target.status();
   return std::make_unique<Backup>(std::move(options), *std::move(source), *std::move(target));
 }

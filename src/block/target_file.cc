@@ -39,7 +39,7 @@ std::string RandomName(std::string_view name) {
 
 }  // namespace
 
-absl::StatusOr<TargetFile> TargetFile::Open(std::string path, bool replace, const struct stat& source) {
+absl::StatusOr<TargetFile> TargetFile::Open(std::string path, bool replace, uint64_t room, const struct stat* source) {
   const size_t slash = path.rfind('/');
   std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
   if (path.empty()) return absl::InvalidArgumentError("target: empty file name");
@@ -51,10 +51,8 @@ absl::StatusOr<TargetFile> TargetFile::Open(std::string path, bool replace, cons
 
   TargetFile file(std::move(path), std::move(directory), std::move(name), replace);
   if (absl::Status s = file.OpenDirectory(); !s.ok()) return s;
-  if (absl::Status s = file.CheckName(&source); !s.ok()) return s;
-  if (absl::Status s = file.CheckRoom(static_cast<uint64_t>(source.st_blocks) * 512); !s.ok()) {
-    return s;
-  }
+  if (absl::Status s = file.CheckName(source); !s.ok()) return s;
+  if (absl::Status s = file.CheckRoom(room); !s.ok()) return s;
   return file;
 }
 
@@ -107,12 +105,12 @@ std::string TargetFile::temporary_path() const {
   return absl::StrCat(directory_path_, directory_path_ == "/" ? "" : "/", temporary_);
 }
 
-absl::Status TargetFile::Create() {
+absl::Status TargetFile::Create(mode_t mode) {
   constexpr int kAttempts = 100;
   for (int i = 0; i < kAttempts; ++i) {
     std::string name = RandomName(name_);
     file_ =
-        UniqueFd(openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+        UniqueFd(openat(directory_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
     if (file_) {
       temporary_ = std::move(name);
       // For reading: closing a file that was open for writing means a flush to file systems of the network.
@@ -157,7 +155,7 @@ absl::Status TargetFile::Publish() {
       if (done) unlinkat(directory, from, 0);
     }
   }
-  if (!done) return FileError("cannot give the copy its name", path_, errno);
+  if (!done) return FileError("cannot give the file its name", path_, errno);
   temporary_.clear();
   return absl::OkStatus();
 }

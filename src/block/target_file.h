@@ -22,8 +22,9 @@ namespace jobcore::inline JOBCORE_ABI::internal {
 // One thread at a time. The directory is held open, so that it may be renamed meanwhile.
 class TargetFile {
  public:
-  // Checks that `path` can become a copy of `source`, and writes nothing. `replace`: it may exist.
-  static absl::StatusOr<TargetFile> Open(std::string path, bool replace, const struct stat& source);
+  // Checks that there can be a file `path` that takes so much room, and writes nothing. `replace`: it may exist, but it
+  // must not be the `source`, if there is one.
+  static absl::StatusOr<TargetFile> Open(std::string path, bool replace, uint64_t room, const struct stat* source);
 
   TargetFile(TargetFile&&) = default;
   TargetFile& operator=(TargetFile&&) = delete;
@@ -37,8 +38,8 @@ class TargetFile {
   // once of an error of writing, and a DataSync through fd() must not miss one because advice has been told.
   int advice_fd() const { return advice_.get(); }
 
-  // Makes the temporary file: empty, open for writing, nobody else's.
-  absl::Status Create();
+  // Makes the temporary file: empty, open for writing. `mode`: its permissions, less the process's umask.
+  absl::Status Create(mode_t mode = 0600);
   // All that may be in the way of Publish.
   absl::Status CheckPublishable() const;
   // Gives the temporary file its name. On error it still is a temporary file.

@@ -84,6 +84,13 @@ IoResult SimDisk::Perform(const IoRequest& request) {
       const std::vector<std::byte> zeros(request.size);
       return {.error = WriteAt(request.fd, request.offset, zeros)};
     }
+    case IoRequest::Op::kAllocate: {
+      if (internal::FaultPoint("disk.enospc")) return {.error = ENOSPC};
+      const auto file = files_.find(request.fd);
+      const uint64_t end = request.offset + request.size;
+      if (file != files_.end() && file->second.size() < end) file->second.resize(end);
+      return {};
+    }
     case IoRequest::Op::kCopyRange:
       break;
   }

@@ -130,6 +130,9 @@ class ManualEngine final : public jobcore::IoEngine {
           n = -1;
           errno = EOPNOTSUPP;
           break;
+        case Op::kAllocate:
+          n = fallocate(request.fd, 0, offset, static_cast<off_t>(request.size));
+          break;
         case Op::kCopyRange: {
           auto from = offset;
           auto to = static_cast<off_t>(request.to_offset);
