@@ -75,8 +75,9 @@ TEST_P(BackupOfBusyDisk, GoesOnAfterPausesAndMoves) {
     const absl::Status moved = world.Await(MoveNode(source, world.io(i % 2).shared_from_this()));
     EXPECT_TRUE(moved.ok()) << moved;
     world.LetWritersWork(5);
-    if (paused) {
-      EXPECT_TRUE(world.Resume(job).ok());
+    // Refused if its Run had nothing left to do by then: it never parked.
+    if (paused && !world.Resume(job).ok()) {
+      EXPECT_NE(world.Status(job), "paused");
     }
   }
   ASSERT_TRUE(world.RunUntilNull(job));
