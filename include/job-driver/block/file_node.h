@@ -36,7 +36,8 @@ struct FileOptions {
 //   FailedPrecondition             another process, or another node, uses it in a way that excludes this one; the locks
 //                                  are those that QEMU's tools set, too (OFD locks on bytes 100 to 203), and so are the
 //                                  rules: one may write, or all may read who cannot bear that (QEMU's tools can,
-//                                  where they only read a raw image)
+//                                  where they only read a raw image). The locks of a process that was killed last
+//                                  until the kernel has ended its requests: with io_uring a moment longer than it
 //
 // A node that is to be written locks out all other writers, whatever its users let others do. The file may be larger
 // than a multiple of 512 bytes; what is read behind its end, if it has shrunk, is zeros.
