@@ -33,6 +33,8 @@ class ChildProcess {
       dup2(in[0], 0);
       dup2(out[1], 1);
       dup2(err[1], 2);
+      // A shell that starts the tests in the background has them ignored.
+      for (const int signal_number : {SIGINT, SIGQUIT}) signal(signal_number, SIG_DFL);
       execvp(arguments[0], arguments.data());
       _exit(127);
     }

@@ -42,6 +42,8 @@ class TerminalChild {
     if (pid_ == 0) {
       close(master_);
       login_tty(slave_);
+      // A shell that starts the tests in the background has them ignored.
+      for (const int signal_number : {SIGINT, SIGQUIT}) signal(signal_number, SIG_DFL);
       execvp(arguments[0], arguments.data());
       _exit(127);
     }
