@@ -61,7 +61,8 @@ struct MirrorOptions {
 // it lives where the source does.
 //   InvalidArgument      no source or target, both the same or one upon the other, not of one size, bad numbers; the
 //                        source is not drained
-//   FailedPrecondition   another user is in the way: see EdgeOptions. A node is not source and target of jobs at a time;
+//   FailedPrecondition   another user is in the way: see EdgeOptions. A node is not source and target of jobs at a
+//   time;
 //                        several jobs may copy one source
 //   and as CreateJob, and DrainedSection::Open
 //
