@@ -68,7 +68,8 @@ class Resource {
   // A coroutine that is destroyed while it is parked here leaves no trace.
   [[nodiscard]] AdmitAwaiter Admit();
   // The same for a request that is made on behalf of another one, `parent`, of some other resource: it also
-  // passes while both resources are being drained together, since the parent could not come to its end otherwise.
+  // passes while both resources are being drained together, since the parent could not come to its end otherwise, and
+  // once they are: then the parent is of somebody who has it drained.
   [[nodiscard]] AdmitAwaiter Admit(const Admission& parent);
 
   // Any thread; as of now.

@@ -29,10 +29,11 @@ using Piece = PieceMap::Piece;
 // What clients' writes pass, in their contexts.
 class CopyBeforeWrite final : public WriteFilter {
  public:
-  explicit CopyBeforeWrite(const BackupOptions& options)
+  CopyBeforeWrite(const BackupOptions& options, std::shared_ptr<const TargetUse> target_use)
       : map(options.source->size(), options.granularity),
         source_(*options.source),
         target_(options.target),
+        target_use_(std::move(target_use)),
         buffer_bytes_(std::max(options.granularity, NodeCopier::kPieceBytes)),
         breaks_write_(options.on_copy_error == BackupOptions::OnCopyError::kBreakWrite) {
     map.Add(0, options.source->size());
@@ -56,6 +57,9 @@ class CopyBeforeWrite final : public WriteFilter {
 
   // Why the target is not what the source was, an errno; 0: it is.
   int error() const { return error_.load(std::memory_order_relaxed); }
+
+  // Nobody copies any more.
+  void LetGoOfTarget() { target_use_.reset(); }
 
   PieceMap map;  // of what the target lacks
 
@@ -85,6 +89,7 @@ class CopyBeforeWrite final : public WriteFilter {
 
   Node& source_;  // whose filter this is
   const std::shared_ptr<Node> target_;
+  std::shared_ptr<const TargetUse> target_use_;
   const uint64_t buffer_bytes_;
   const bool breaks_write_;
   std::atomic<int> error_{0};
@@ -162,6 +167,8 @@ Co<absl::Status> Backup::CopyAll(JobContext& job) {
 
     if (std::optional<Piece> piece = TakeNext()) {
       copies_.Spawn(CopyPiece(job, *std::move(piece)));
+      if (!copier_.IsTurnOver()) continue;
+      if (absl::Status s = co_await job.Sleep(Nanoseconds(0)); !s.ok()) co_return s;
     } else if (copies_.size() > 0) {
       co_await copies_.AtMost(copies_.size() - 1);
     } else if (absl::Status s = co_await job.Yield(); !s.ok()) {  // until a client has copied
@@ -196,6 +203,7 @@ Co<void> Backup::Clean() {
   // When this is to be had nobody writes to the target on our behalf any more.
   const RangeLock::Hold all = co_await map_.AcquireAll();
   copier_.Detach();
+  filter_->LetGoOfTarget();
 }
 
 }  // namespace
@@ -212,7 +220,7 @@ absl::StatusOr<JobRef> CreateBackup(JobCore& core, JobSpec spec, const BackupOpt
                                                         .unmap = true},
                                                        section, spec);
   if (!copier.ok()) return copier.status();
-  const auto filter = std::make_shared<CopyBeforeWrite>(options);
+  const auto filter = std::make_shared<CopyBeforeWrite>(options, copier->target_use());
   auto driver = std::make_unique<Backup>(options.sync, *std::move(copier), filter);
   return CreateFilteringJob(core, std::move(spec), *options.source, section, filter, filter->map, std::move(driver));
 }

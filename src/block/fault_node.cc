@@ -104,8 +104,8 @@ absl::StatusOr<std::shared_ptr<FaultNode>> MakeFaultNode(JobCore& core, FaultOpt
   if (options.image == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat("Node '", name, "' was given no node to stand upon"));
   }
-  absl::StatusOr<std::unique_ptr<NodeEdge>> image =
-      NodeEdge::Attach(options.image, {.user = absl::StrCat("node '", name, "'"), .writes = !options.node.read_only});
+  EdgeOptions use = {.user = absl::StrCat("node '", name, "'"), .writes = !options.node.read_only, .lets_write = false};
+  absl::StatusOr<std::unique_ptr<NodeEdge>> image = NodeEdge::Attach(options.image, std::move(use));
   if (!image.ok()) return image.status();
   return std::make_shared<FaultNodeImpl>(core, std::move(options), *std::move(image));
 }

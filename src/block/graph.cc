@@ -97,17 +97,14 @@ absl::Status GraphOps::CheckSwitch(const Node& from, const Node& to) {
   const std::vector<const NodeEdge*> inside = EdgesOfTower(to);
   const BothLocked lock(from.mutex_, to.mutex_);
   for (const NodeEdge* edge : from.edges_) {
-    if (edge->options_.stays || IsOneOf(inside, edge)) continue;
+    if (!Follows(*edge) || IsOneOf(inside, edge)) continue;
     if (edge->options_.writes && to.read_only()) {
       return absl::FailedPreconditionError(absl::StrCat("Node '", to.name(),
                                                         "' is read-only: it cannot take the place of '", from.name(),
                                                         "', to which ", edge->user(), " writes"));
     }
     for (const NodeEdge* other : to.edges_) {
-      if (other->options_.stays) continue;
-      const bool fits = (!edge->options_.writes || other->options_.lets_write) &&
-                        (!other->options_.writes || edge->options_.lets_write);
-      if (!fits) {
+      if (Follows(*other) && !Fit(edge->options_, other->options_)) {
         return absl::FailedPreconditionError(absl::StrCat("Node '", to.name(), "' is in use by ", other->user(),
                                                           ", which does not get along with ", edge->user()));
       }
@@ -128,7 +125,7 @@ void GraphOps::SwitchUsers(Node& from, const std::shared_ptr<Node>& to) {
   const std::vector<const NodeEdge*> inside = EdgesOfTower(*to);  // `to` may stand upon `from`
   const BothLocked lock(from.mutex_, to->mutex_);
   std::erase_if(from.edges_, [&](NodeEdge* edge) {
-    if (edge->options_.stays || IsOneOf(inside, edge)) return false;
+    if (!Follows(*edge) || IsOneOf(inside, edge)) return false;
     to->edges_.push_back(edge);
     const std::lock_guard edge_lock(edge->mutex_);
     edge->node_ = to;  // the last reference to `from` is the caller's, or the set's
@@ -152,6 +149,32 @@ std::vector<std::shared_ptr<Node>> GraphOps::Tower(const std::shared_ptr<Node>& 
   return tower;
 }
 
+Co<absl::StatusOr<DrainedSection>> GraphOps::Drain(const std::vector<std::shared_ptr<Node>>& tower, const char* what,
+                                                   TimePoint deadline) {
+  std::vector<Resource*> resources;
+  for (const std::shared_ptr<Node>& node : tower) resources.push_back(&node->resource());
+  const std::string name = absl::StrCat(what, " of node '", tower.front()->name(), "'");
+  co_return co_await DrainedSection::Open(resources, {.name = name, .deadline = deadline});
+}
+
+absl::Status GraphOps::BeginMove(const std::vector<std::shared_ptr<Node>>& tower) {
+  for (auto node = tower.begin(); node != tower.end(); ++node) {
+    const std::lock_guard lock((*node)->mutex_);
+    if (!std::exchange((*node)->moving_, true)) continue;
+    EndMove({tower.begin(), node});
+    return absl::FailedPreconditionError(absl::StrCat("Node '", (*node)->name(), "' is just being moved; move '",
+                                                      tower.front()->name(), "' when that has ended"));
+  }
+  return absl::OkStatus();
+}
+
+void GraphOps::EndMove(const std::vector<std::shared_ptr<Node>>& tower) {
+  for (const std::shared_ptr<Node>& node : tower) {
+    const std::lock_guard lock(node->mutex_);
+    node->moving_ = false;
+  }
+}
+
 void GraphOps::SetContext(Node& node, const std::shared_ptr<AioContext>& context) {
   const std::lock_guard lock(node.mutex_);
   node.context_ = context;
@@ -165,16 +188,61 @@ void SwitchUsers(Node& from, const std::shared_ptr<Node>& to) { GraphOps::Switch
 
 namespace {
 
-// The answers of the jobs that have been asked to move. Shared with their replies.
-struct Moves {
-  std::atomic<int> open{0};
+// Nodes that nobody else moves meanwhile.
+class MoveClaim {
+ public:
+  MoveClaim() = default;
+  ~MoveClaim() { End(); }
+  MoveClaim(const MoveClaim&) = delete;
+  MoveClaim& operator=(const MoveClaim&) = delete;
+
+  absl::Status Begin(std::vector<std::shared_ptr<Node>> tower) {
+    End();
+    absl::Status begun = GraphOps::BeginMove(tower);
+    if (begun.ok()) tower_ = std::move(tower);
+    return begun;
+  }
+  const std::vector<std::shared_ptr<Node>>& tower() const { return tower_; }
+
+ private:
+  void End() {
+    GraphOps::EndMove(tower_);
+    tower_.clear();
+  }
+  std::vector<std::shared_ptr<Node>> tower_;
 };
+
+// Sends the jobs that work on the nodes, which are drained, to `context`, which takes everybody. The number of those
+// that have not got there is counted down as they are answered, which kicks the core.
+std::shared_ptr<const std::atomic<int>> MoveJobs(JobCore& core, const std::vector<std::shared_ptr<Node>>& nodes,
+                                                 AioContext& context) JOBCORE_EXCLUDES(job_mutex) {
+  const auto open = std::make_shared<std::atomic<int>>(0);
+  JobLock lock(core);
+  std::vector<JobRef> jobs;
+  for (const std::shared_ptr<Node>& node : nodes) {
+    for (JobRef& job : node->resource().jobs()) {
+      if (std::none_of(jobs.begin(), jobs.end(), [&](const JobRef& j) { return j.get() == job.get(); })) {
+        jobs.push_back(std::move(job));
+      }
+    }
+  }
+  for (const JobRef& job : jobs) {
+    // Whatever the answer: it is there; or its Run has ended; or somebody has sent it elsewhere since, and so it is
+    // where it would be had he done so after the move.
+    VerbReply reply(core.main_context(), [open, &core](const absl::Status&) JOBCORE_EXCLUDES(job_mutex) {
+      open->fetch_sub(1, std::memory_order_release);
+      core.main_context().wait_domain().Kick();
+    });
+    // Refused: its Run has ended.
+    if (monitor::Move(*job, context, std::move(reply)).ok()) open->fetch_add(1, std::memory_order_relaxed);
+  }
+  return open;
+}
 
 }  // namespace
 
 Co<absl::Status> MoveNode(std::shared_ptr<Node> node, std::shared_ptr<AioContext> context, TimePoint deadline) {
   JobCore& core = node->core();
-  const std::string name = absl::StrCat("move of node '", node->name(), "'");
   // From here on it is not stopped, and so takes up every job.
   if (!context->TryAddUser()) {
     co_return absl::FailedPreconditionError(
@@ -182,42 +250,22 @@ Co<absl::Status> MoveNode(std::shared_ptr<Node> node, std::shared_ptr<AioContext
   }
   const absl::Cleanup let_go = [&context] { context->RemoveUser(); };
 
-  std::vector<std::shared_ptr<Node>> tower;
-  std::vector<Resource*> resources;
+  MoveClaim claim;
   absl::StatusOr<DrainedSection> section = DrainedSection();
   do {
     section = DrainedSection();  // of what it was before
-    tower = GraphOps::Tower(node);
-    resources.clear();
-    for (const std::shared_ptr<Node>& n : tower) resources.push_back(&n->resource());
-    section = co_await DrainedSection::Open(resources, {.name = name, .deadline = deadline});
+    if (absl::Status s = claim.Begin(GraphOps::Tower(node)); !s.ok()) co_return s;
+    section = co_await GraphOps::Drain(claim.tower(), "move", deadline);
     if (!section.ok()) co_return section.status();
-  } while (GraphOps::Tower(node) != tower);  // somebody has switched users in there while this waited
+  } while (GraphOps::Tower(node) != claim.tower());  // somebody has switched users in there while this waited
 
+  // First: whoever makes a job there meanwhile looks at the context again once the job can be found.
+  for (const std::shared_ptr<Node>& n : claim.tower()) GraphOps::SetContext(*n, context);
   // The jobs are parked, or have ended their Run: those have nothing more to do there.
-  const auto moves = std::make_shared<Moves>();
-  {
-    JobLock lock(core);
-    std::vector<JobRef> jobs;
-    for (Resource* resource : resources) {
-      for (JobRef& job : resource->jobs()) {
-        if (std::none_of(jobs.begin(), jobs.end(), [&](const JobRef& j) { return j.get() == job.get(); })) {
-          jobs.push_back(std::move(job));
-        }
-      }
-    }
-    for (const JobRef& job : jobs) {
-      VerbReply reply(core.main_context(), [moves, &core](const absl::Status&) JOBCORE_EXCLUDES(job_mutex) {
-        moves->open.fetch_sub(1, std::memory_order_release);
-        core.main_context().wait_domain().Kick();
-      });
-      if (monitor::Move(*job, *context, std::move(reply)).ok()) moves->open.fetch_add(1, std::memory_order_relaxed);
-    }
-  }
-  const auto moving = [moves] { return moves->open.load(std::memory_order_acquire) != 0; };
-  if (absl::Status s = co_await AioWaitWhile(core, moving, {.name = name}); !s.ok()) co_return s;
-  for (const std::shared_ptr<Node>& n : tower) GraphOps::SetContext(*n, context);
-  co_return absl::OkStatus();
+  const std::shared_ptr<const std::atomic<int>> open = MoveJobs(core, claim.tower(), *context);
+  const auto moving = [open] { return open->load(std::memory_order_acquire) != 0; };
+  const std::string name = absl::StrCat("move of the jobs of node '", node->name(), "'");
+  co_return co_await AioWaitWhile(core, moving, {.name = name});
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

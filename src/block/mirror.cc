@@ -29,9 +29,10 @@ using Piece = PieceMap::Piece;
 // What clients' writes pass, in their contexts.
 class Tracker final : public WriteFilter {
  public:
-  explicit Tracker(const MirrorOptions& options)
+  Tracker(const MirrorOptions& options, std::shared_ptr<const TargetUse> target_use)
       : map(options.source->size(), options.granularity),
         target_(options.target),
+        target_use_(std::move(target_use)),
         write_blocking_(options.copy_mode == MirrorOptions::CopyMode::kWriteBlocking) {
     if (options.sync == MirrorOptions::Sync::kFull) map.Add(0, options.source->size());
   }
@@ -42,6 +43,9 @@ class Tracker final : public WriteFilter {
     map.AddAndWake(write.offset, write.length);  // whatever has come of it
     co_return error;
   }
+
+  // Nobody copies any more.
+  void LetGoOfTarget() { target_use_.reset(); }
 
   PieceMap map;  // of what the target lacks
 
@@ -73,6 +77,7 @@ class Tracker final : public WriteFilter {
   }
 
   const std::shared_ptr<Node> target_;
+  std::shared_ptr<const TargetUse> target_use_;
   const bool write_blocking_;
 };
 
@@ -159,6 +164,8 @@ Co<absl::Status> Mirror::CopyUntilToldToEnd(JobContext& job) {
 
     if (std::optional<Piece> piece = TakeNext()) {
       Spawn(job, *std::move(piece), /*ask=*/true);
+      if (!copier_.IsTurnOver()) continue;
+      if (absl::Status s = co_await job.Sleep(Nanoseconds(0)); !s.ok()) co_return s;
     } else if (copies_.size() > 0) {
       co_await copies_.AtMost(copies_.size() - 1);
     } else if (absl::Status s = co_await job.Yield(); !s.ok()) {  // until a client writes, or has written
@@ -243,6 +250,7 @@ Co<void> Mirror::Clean() {
   // When this is to be had nobody writes to the target on our behalf any more.
   const RangeLock::Hold all = co_await map_.AcquireAll();
   copier_.Detach();
+  tracker_->LetGoOfTarget();
 }
 
 }  // namespace
@@ -260,7 +268,7 @@ absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, const MirrorOpt
                                                        section, spec);
   if (!copier.ok()) return copier.status();
   spec.still_at_end = spec.resources;
-  const auto tracker = std::make_shared<Tracker>(options);
+  const auto tracker = std::make_shared<Tracker>(options, copier->target_use());
   auto driver =
       std::make_unique<Mirror>(std::max(options.buffer_bytes, options.granularity), *std::move(copier), tracker);
   return CreateFilteringJob(core, std::move(spec), *options.source, section, tracker, tracker->map, std::move(driver));

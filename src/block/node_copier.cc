@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "block/file_error.h"
+#include "block/graph_ops.h"
+#include "job-monitor/job_monitor.h"
 
 namespace jobcore::inline JOBCORE_ABI::block {
 
@@ -33,6 +35,26 @@ Co<CopyResult> CopyPart(CopySide from, CopySide to, uint64_t offset, uint64_t le
 
 namespace {
 
+bool StandsUpon(const std::shared_ptr<Node>& upper, const Node& lower) {
+  const std::vector<std::shared_ptr<Node>> tower = GraphOps::Tower(upper);
+  return std::any_of(tower.begin() + 1, tower.end(), [&](const auto& node) { return node.get() == &lower; });
+}
+
+absl::StatusOr<std::shared_ptr<const TargetUse>> UseTarget(const std::shared_ptr<Node>& target,
+                                                           const std::string& user) {
+  EdgeOptions options = {.user = user, .writes = true, .lets_write = false, .job_use = EdgeOptions::JobUse::kTarget};
+  auto use = std::make_shared<TargetUse>();
+  for (const std::shared_ptr<Node>& node : GraphOps::Tower(target)) {
+    absl::StatusOr<std::unique_ptr<NodeEdge>> edge = NodeEdge::Attach(node, options);
+    if (!edge.ok()) return edge.status();
+    use->push_back(*std::move(edge));
+    // What is below is written to by the node above it, whose edge says what others may do there.
+    options.writes = false;
+    options.lets_write = options.lets_resize = true;
+  }
+  return use;
+}
+
 absl::Status Check(const char* what, const NodeCopier::Options& options, const DrainedSection& section) {
   const auto invalid = [what](const auto&... text) {
     return absl::InvalidArgumentError(absl::StrCat(what, ": ", text...));
@@ -41,6 +63,10 @@ absl::Status Check(const char* what, const NodeCopier::Options& options, const D
   const Node& source = *options.source;
   const Node& target = *options.target;
   if (&source == &target) return invalid("node '", source.name(), "' cannot be source and target");
+  for (const auto& [upper, lower] : {std::pair(options.source, &target), std::pair(options.target, &source)}) {
+    if (!StandsUpon(upper, *lower)) continue;
+    return invalid("node '", upper->name(), "' stands upon node '", lower->name(), "': they are the same image");
+  }
   if (source.size() != target.size()) {
     return invalid("node '", source.name(), "' has ", source.size(), " bytes, and node '", target.name(), "' has ",
                    target.size());
@@ -63,20 +89,20 @@ absl::StatusOr<NodeCopier> NodeCopier::Make(const char* what, Options options, c
   if (absl::Status s = Check(what, options, section); !s.ok()) return s;
   const std::string user = absl::StrCat("job '", spec.id, "'");
   absl::StatusOr<std::unique_ptr<NodeEdge>> source_edge =
-      NodeEdge::Attach(options.source, {.user = user, .stays = true});
+      NodeEdge::Attach(options.source, {.user = user, .job_use = EdgeOptions::JobUse::kSource});
   if (!source_edge.ok()) return source_edge.status();
-  absl::StatusOr<std::unique_ptr<NodeEdge>> target_edge =
-      NodeEdge::Attach(options.target, {.user = user, .writes = true, .lets_write = false, .stays = true});
-  if (!target_edge.ok()) return target_edge.status();
+  absl::StatusOr<std::shared_ptr<const TargetUse>> target_use = UseTarget(options.target, user);
+  if (!target_use.ok()) return target_use.status();
   spec.resources = {&options.source->resource(), &options.target->resource()};
-  return NodeCopier(std::move(options), *std::move(source_edge), *std::move(target_edge));
+  return NodeCopier(std::move(options), *std::move(source_edge), *std::move(target_use));
 }
 
-NodeCopier::NodeCopier(Options options, std::unique_ptr<NodeEdge> source_edge, std::unique_ptr<NodeEdge> target_edge)
+NodeCopier::NodeCopier(Options options, std::unique_ptr<NodeEdge> source_edge,
+                       std::shared_ptr<const TargetUse> target_use)
     : options_(std::move(options)),
       piece_bytes_(std::max(options_.granularity, kPieceBytes)),
       source_edge_(std::move(source_edge)),
-      target_edge_(std::move(target_edge)) {}
+      target_use_(std::move(target_use)) {}
 
 Co<bool> NodeCopier::Copy(JobContext& job, uint64_t offset, uint64_t length, bool ask) {
   const absl::StatusOr<Admission> from = job.Admit(source().resource());
@@ -128,6 +154,20 @@ Co<absl::StatusOr<DrainedSection>> DrainSource(const char* what, std::string id,
   co_return co_await DrainedSection::Open({&resource, 1}, {.name = name, .deadline = deadline});
 }
 
+namespace {
+
+// The node may have been moved while the job was made for its old context. MoveNode sets the context first, and then
+// looks for jobs; this looks once the job can be found: one of them sees the other, whoever is first.
+void FollowNode(Job& job, const Node& node, std::shared_ptr<AioContext> context) JOBCORE_EXCLUDES(job_mutex) {
+  for (std::shared_ptr<AioContext> now = node.context(); now != context; now = node.context()) {
+    context = std::move(now);
+    JobLock lock(node.core());
+    (void)monitor::Move(job, *context);  // refused if it is over, or nobody serves that context any more
+  }
+}
+
+}  // namespace
+
 absl::StatusOr<JobRef> CreateFilteringJob(JobCore& core, JobSpec spec, Node& source, const DrainedSection& section,
                                           std::shared_ptr<WriteFilter> filter, PieceMap& map,
                                           std::unique_ptr<JobDriver> driver) {
@@ -136,7 +176,9 @@ absl::StatusOr<JobRef> CreateFilteringJob(JobCore& core, JobSpec spec, Node& sou
   // Before anybody can find the job: one that is cancelled at once leaves no filter.
   source.AddFilter(section, std::move(filter));
   absl::StatusOr<JobRef> job = CreateJob(core, spec, std::move(driver));
-  if (job.ok()) map.SetJob(**job);
+  if (!job.ok()) return job;
+  map.SetJob(**job);
+  FollowNode(**job, source, context);
   return job;
 }
 

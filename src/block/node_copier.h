@@ -63,6 +63,11 @@ struct CopyResult {
 Co<CopyResult> CopyPart(CopySide from, CopySide to, uint64_t offset, uint64_t length, Buffer& buffer, bool unmap)
     JOBCORE_EXCLUDES(job_mutex);
 
+// The use that a job makes of its target, and of what that stands upon: nobody else's job gets in there as long as
+// there is a reference. The job has one, and its filter another: who abandons a job, so that its Clean does not run,
+// does not wait for clients that are still copying.
+using TargetUse = std::vector<std::unique_ptr<NodeEdge>>;
+
 class NodeCopier {
  public:
   struct Options {
@@ -76,6 +81,7 @@ class NodeCopier {
   };
 
   static constexpr uint64_t kPieceBytes = uint64_t{1} << 20;
+  static constexpr int kPiecesPerTurn = 16;
 
   // For the job that `spec` is to make, which is told to live where the source does, and to use both nodes. `what`, as
   // "mirror", begins the texts of errors. InvalidArgument, FailedPrecondition, PermissionDenied.
@@ -84,9 +90,17 @@ class NodeCopier {
 
   Node& source() const { return *options_.source; }
   const std::shared_ptr<Node>& target() const { return options_.target; }
+  const std::shared_ptr<const TargetUse>& target_use() const { return target_use_; }
   size_t in_flight() const { return static_cast<size_t>(options_.in_flight); }
   // What is copied at once, at most.
   uint64_t piece_bytes() const { return piece_bytes_; }
+  // To be asked after each piece: whether it is time to let the others of this context run. Nodes that answer at once
+  // never suspend the job.
+  bool IsTurnOver() {
+    if (--left_of_turn_ != 0) return false;
+    left_of_turn_ = kPiecesPerTurn;
+    return true;
+  }
 
   // --- Only by whoever runs: the job's context during Run, the main one after it ---
 
@@ -103,17 +117,18 @@ class NodeCopier {
   // The nodes are not used any more.
   void Detach() {
     source_edge_.reset();
-    target_edge_.reset();
+    target_use_.reset();
   }
 
  private:
-  NodeCopier(Options options, std::unique_ptr<NodeEdge> source_edge, std::unique_ptr<NodeEdge> target_edge);
+  NodeCopier(Options options, std::unique_ptr<NodeEdge> source_edge, std::shared_ptr<const TargetUse> target_use);
   Buffer TakeBuffer();
 
   const Options options_;
   const uint64_t piece_bytes_;
+  int left_of_turn_ = kPiecesPerTurn;
   std::unique_ptr<NodeEdge> source_edge_;
-  std::unique_ptr<NodeEdge> target_edge_;
+  std::shared_ptr<const TargetUse> target_use_;
   std::vector<Buffer> buffers_;
   absl::Status status_;
 };

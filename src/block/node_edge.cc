@@ -13,18 +13,37 @@ namespace jobcore::inline JOBCORE_ABI::block {
 
 // --- GraphOps: who gets along with whom ---
 
+namespace {
+
+using JobUse = EdgeOptions::JobUse;
+
+// Whether one may change what the other cannot bear to be changed.
+bool MayMeet(const EdgeOptions& writer, const EdgeOptions& other) {
+  return writer.writes && !other.lets_write && writer.part_offset < other.part_end &&
+         other.part_offset < writer.part_end;
+}
+
+}  // namespace
+
+bool GraphOps::Fit(const EdgeOptions& a, const EdgeOptions& b) { return !MayMeet(a, b) && !MayMeet(b, a); }
+
 absl::Status GraphOps::CheckFits(const Node& node, const EdgeOptions& wanted) {
+  const auto refuse = [&](const auto&... text) {
+    return absl::FailedPreconditionError(absl::StrCat("Node '", node.name(), "' ", text...));
+  };
   if (node.resizing_ != nullptr && !wanted.lets_resize) return IsBeingResized(node);
   for (const NodeEdge* other : node.edges_) {
     const EdgeOptions& there = other->options_;
-    if (wanted.writes && !there.lets_write) {
-      return absl::FailedPreconditionError(absl::StrCat("Node '", node.name(), "' is in use by ", there.user,
-                                                        ", meanwhile ", wanted.user, " cannot write to it"));
+    if (there.job_use == JobUse::kTarget && wanted.job_use == JobUse::kSource) {
+      return refuse("is being made a copy by ", there.user, ": ", wanted.user, " can copy it once that has ended");
     }
-    if (there.writes && !wanted.lets_write) {
-      return absl::FailedPreconditionError(absl::StrCat("Node '", node.name(), "' is written to by ", there.user,
-                                                        ", which ", wanted.user, " cannot bear"));
+    if (there.job_use == JobUse::kSource && wanted.job_use == JobUse::kTarget) {
+      return refuse("is being copied by ", there.user, ": ", wanted.user, " can write to it once that has ended");
     }
+    if (MayMeet(wanted, there)) {
+      return refuse("is in use by ", there.user, ", meanwhile ", wanted.user, " cannot write to it");
+    }
+    if (MayMeet(there, wanted)) return refuse("is written to by ", there.user, ", which ", wanted.user, " cannot bear");
   }
   return absl::OkStatus();
 }
@@ -128,12 +147,29 @@ Co<absl::StatusOr<BlockStatus>> NodeEdge::Status(uint64_t offset, uint64_t lengt
 }
 
 Co<absl::Status> NodeEdge::Resize(uint64_t size, const Admission* parent) {
-  const Entry entry = co_await Enter(parent);
-  if (absl::Status s = GraphOps::BeginResize(*entry.node, *this); !s.ok()) co_return s;
-  const absl::Cleanup end = [&entry] { GraphOps::EndResize(*entry.node); };
-  absl::Status status = co_await entry.node->DoResize(entry.in, size);
-  if (status.ok()) entry.node->size_.store(size, std::memory_order_release);
-  co_return status;
+  for (;;) {
+    const std::shared_ptr<Node> node = this->node();
+    // First: of two who resize one node none waits for the other.
+    if (absl::Status s = GraphOps::BeginResize(*node, *this); !s.ok()) co_return s;
+    const absl::Cleanup end = [&node] { GraphOps::EndResize(*node); };
+    DrainedSection section;
+    Admission in;
+    if (parent != nullptr) {  // which has been made in such a section
+      Resource::AdmitAwaiter admitted = node->resource().Admit(*parent);
+      in = co_await admitted;
+    } else {
+      const std::vector<std::shared_ptr<Node>> tower = GraphOps::Tower(node);
+      absl::StatusOr<DrainedSection> drained = co_await GraphOps::Drain(tower, "resize", kNoDeadline);
+      if (!drained.ok()) co_return drained.status();
+      if (GraphOps::Tower(node) != tower) continue;  // switched over while this waited
+      section = *std::move(drained);
+      in = section.Admit(node->resource());
+    }
+    if (node != this->node()) continue;
+    absl::Status status = co_await node->DoResize(in, size);
+    if (status.ok()) node->size_.store(size, std::memory_order_release);
+    co_return status;
+  }
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

@@ -44,10 +44,22 @@ bool RangeLock::Acquiring::Wait(CoHandle self) {
 }
 
 void RangeLock::Release(uint64_t number) {
+  Acquiring* next = Grant(number);
+  while (next != nullptr) {  // without the mutex: a context that has gone drops them, which releases them again
+    // Out of the waiter, which may be gone as soon as it is posted.
+    Acquiring& waiter = *std::exchange(next, next->next_);
+    const std::shared_ptr<AioContext> context = std::move(waiter.context_);
+    context->Post(waiter);
+  }
+}
+
+RangeLock::Acquiring* RangeLock::Grant(uint64_t number) {
   const std::lock_guard lock(mutex_);
   const auto held =
       std::find_if(claims_.begin(), claims_.end(), [&](const Claim& claim) { return claim.number == number; });
   const Claim released = *held;
+  Acquiring* granted = nullptr;
+  Acquiring** end = &granted;
   const auto first = static_cast<size_t>(claims_.erase(held) - claims_.begin());
   for (size_t i = first; i < claims_.size(); ++i) {
     Claim& claim = claims_[i];
@@ -55,15 +67,21 @@ void RangeLock::Release(uint64_t number) {
     if (claim.waiter == nullptr || !was_in_the_way || !IsFree(i, claim.offset, claim.end)) continue;
     Acquiring& waiter = *std::exchange(claim.waiter, nullptr);
     waiter.hold_ = Hold(*this, claim.number);
-    // Out of the waiter, which may be gone as soon as it is posted.
-    const std::shared_ptr<AioContext> context = std::move(waiter.context_);
-    context->Post(waiter);
+    *end = &waiter;
+    end = &waiter.next_;
   }
+  return granted;
 }
 
 void RangeLock::Acquiring::Resume(WorkItem& item, Reason reason) {
-  const CoHandle waiter = static_cast<Acquiring&>(item).waiter_;
-  if (reason == Reason::kRun) waiter.Resume();  // dropped: the coroutine stays suspended, its owner's
+  Acquiring& self = static_cast<Acquiring&>(item);
+  if (reason == Reason::kRun) {
+    const CoHandle waiter = self.waiter_;
+    waiter.Resume();
+  } else {  // its context has gone: it will never run, and others need not wait for it
+    Hold hold = std::move(self.hold_);
+    hold.End();
+  }
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

@@ -54,6 +54,11 @@ class RawNode final : public Node {
   const std::unique_ptr<NodeEdge> file_;
 };
 
+uint64_t SaturatingEnd(uint64_t offset, uint64_t size) {
+  constexpr uint64_t kMost = std::numeric_limits<uint64_t>::max();
+  return size <= kMost - offset ? offset + size : kMost;
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<Node>> MakeRawNode(JobCore& core, RawOptions options) {
@@ -62,8 +67,10 @@ absl::StatusOr<std::shared_ptr<Node>> MakeRawNode(JobCore& core, RawOptions opti
     return absl::InvalidArgumentError(absl::StrCat("Node '", name, "' was given no node to stand upon"));
   }
   // First: nobody who resizes `file` gets along with this edge.
-  absl::StatusOr<std::unique_ptr<NodeEdge>> file =
-      NodeEdge::Attach(options.file, {.user = absl::StrCat("node '", name, "'"), .writes = !options.node.read_only});
+  EdgeOptions use = {.user = absl::StrCat("node '", name, "'"), .writes = !options.node.read_only, .lets_write = false};
+  use.part_offset = options.offset;
+  if (options.size.has_value()) use.part_end = SaturatingEnd(options.offset, *options.size);
+  absl::StatusOr<std::unique_ptr<NodeEdge>> file = NodeEdge::Attach(options.file, std::move(use));
   if (!file.ok()) return file.status();
   const uint64_t room = options.file->size();
   if (options.offset > room) {

@@ -90,11 +90,17 @@ Co<absl::StatusOr<DrainedSection>> ResourceOps::Refuse(absl::Status status) { co
 
 bool ResourceOps::MayEnter(const Resource& resource, const Resource* parent) {
   if (resource.sections_.empty()) return true;
-  if (parent == nullptr || resource.granted_ != 0) return false;
-  // All sections here wait; one of them for the parent as well.
-  return std::any_of(parent->sections_.begin(), parent->sections_.end(), [&](const internal::Section* section) {
-    return std::find(section->resources.begin(), section->resources.end(), &resource) != section->resources.end();
-  });
+  if (parent == nullptr) return false;
+  // A section here waits for the parent as well, or has been granted: then the parent is of one who has a section
+  // himself. Those who have this drained have that drained, too, and so expect what comes of it.
+  const auto covers_parent = [&](const internal::Section* section) {
+    return std::find(section->resources.begin(), section->resources.end(), parent) != section->resources.end();
+  };
+  return std::any_of(resource.sections_.begin(), resource.sections_.end(), covers_parent) &&
+         std::all_of(resource.sections_.begin(), resource.sections_.end(),
+                     [&](const internal::Section* section) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+                       return !section->granted || covers_parent(section);
+                     });
 }
 
 bool ResourceOps::Park(Resource::AdmitAwaiter& request) {

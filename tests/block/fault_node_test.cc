@@ -66,6 +66,13 @@ TEST(FaultNode, PassesEverythingOnWithoutRules) {
               ElementsAre("read 0+512", "write 0+512", "zeroes 0+512", "discard 0+512", "flush", "status 0+512"));
 }
 
+TEST(FaultNode, NobodyElseWritesToItsImage) {
+  TestWorld world;
+  Fixture f(world, {});
+  EXPECT_THAT(NodeEdge::Attach(f.image, {.user = "writer", .writes = true}).status(),
+              Refused(absl::StatusCode::kFailedPrecondition, "meanwhile writer cannot write to it"));
+}
+
 TEST(FaultNode, RuleIsForItsOperationOnly) {
   const std::pair<Operation, const char*> cases[] = {
       {Operation::kRead, "r"},    {Operation::kWrite, "w"}, {Operation::kWriteZeroes, "z"},

@@ -78,7 +78,7 @@ TEST(SwitchUsers, NewNodeMayStandUponTheOldOneAndDoesNotTurnRound) {
   const auto from = MemoryNode::Make(world, "from");
   const auto middle = Raw(world, "middle", from);
   const auto top = Raw(world, "top", middle);
-  const auto client = Edge(from, {.user = "client", .writes = true});
+  const auto client = Edge(from, {.user = "client"});
   EXPECT_TRUE(CheckSwitch(*from, *top).ok());
   {
     const DrainedSection section = Drained({from.get(), middle.get(), top.get()});
@@ -86,16 +86,15 @@ TEST(SwitchUsers, NewNodeMayStandUponTheOldOneAndDoesNotTurnRound) {
   }
   EXPECT_EQ(client->node(), top);
   EXPECT_THAT(UsersOf(*from), ElementsAre("node 'middle'"));
-  const std::string data(512, 'x');
-  EXPECT_EQ(Await(world, client->Write(0, Bytes(data))), 0);
-  EXPECT_THAT(from->log(), ElementsAre("write 0+512"));
+  EXPECT_EQ(Await(world, client->Flush()), 0);
+  EXPECT_THAT(from->log(), ElementsAre("flush"));
 }
 
 TEST(SwitchUsers, EdgesThatStayStay) {
   TestWorld world;
   const auto from = MemoryNode::Make(world, "from");
   const auto to = MemoryNode::Make(world, "to");
-  const auto job = Edge(from, {.user = "job", .stays = true});
+  const auto job = Edge(from, {.user = "job", .job_use = EdgeOptions::JobUse::kSource});
   const auto client = Edge(from, {.user = "client"});
   const DrainedSection section = Drained({from.get(), to.get()});
   SwitchUsers(*from, to);
@@ -152,7 +151,7 @@ TEST(CheckSwitch, RefusesAReadOnlyNodeOnlyIfAWriterWouldCome) {
   const auto to =
       std::make_shared<MemoryNode>(world.core(), Node::Options{.name = "to", .read_only = true}, uint64_t{512});
   const auto reader = Edge(from, {.user = "reader"});
-  const auto job = Edge(from, {.user = "job", .writes = true, .stays = true});
+  const auto job = Edge(from, {.user = "job", .writes = true, .job_use = EdgeOptions::JobUse::kSource});
   EXPECT_TRUE(CheckSwitch(*from, *to).ok());
   const auto writer = Edge(from, {.user = "writer", .writes = true});
   EXPECT_THAT(CheckSwitch(*from, *to), Refused(absl::StatusCode::kFailedPrecondition, "to which writer writes"));
@@ -163,7 +162,7 @@ TEST(CheckSwitch, RefusesUsersWhoDoNotGetAlong) {
   const auto from = MemoryNode::Make(world, "from", 512);
   const auto to = MemoryNode::Make(world, "to", 512);
   const auto writer = Edge(from, {.user = "writer", .writes = true});
-  const auto job = Edge(to, {.user = "job", .lets_write = false, .stays = true});
+  const auto job = Edge(to, {.user = "job", .lets_write = false, .job_use = EdgeOptions::JobUse::kSource});
   EXPECT_TRUE(CheckSwitch(*from, *to).ok());  // that one goes
   auto shy = Edge(to, {.user = "shy", .lets_write = false});
   EXPECT_THAT(CheckSwitch(*from, *to),

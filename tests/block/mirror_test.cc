@@ -242,6 +242,27 @@ TEST(Mirror, LetsARequestThatHadToWaitReachTheNewDisk) {  // R-20, R-58
   EXPECT_EQ(target->Snapshot()[0], std::byte{7});
 }
 
+// As the reference does: what has been promised to whoever asked for the switch holds.
+TEST(Mirror, CancelledSoftlyAfterItWasCompletedSwitchesStill) {
+  NodeWorld world;
+  auto source = world.FullDisk("disk", 64 * kKiB);
+  auto target = world.Disk("copy", 64 * kKiB);
+  auto client = NodeEdge::Attach(source, {.user = "client", .writes = true});
+  JobRef job = world.Mirror({.id = "m"}, {.source = source, .target = target});
+  ASSERT_TRUE(world.RunUntilStatus(job, "ready"));
+  ASSERT_TRUE(world.Pause(job).ok());  // so that it does not end before it is cancelled
+  ASSERT_TRUE(world.RunUntilStatus(job, "standby"));
+  Replies replies;
+  ASSERT_TRUE(world.Complete(job, replies.Make(world.main())).ok());
+  ASSERT_TRUE(world.RunUntil([&] { return replies.count() == 1; }));
+  EXPECT_THAT(replies.all(), ElementsAre("OK"));
+  ASSERT_TRUE(world.Cancel(job, CancelMode::kSoft).ok());
+  ASSERT_TRUE(world.Resume(job).ok());
+  ASSERT_TRUE(world.RunUntilNull(job));
+  EXPECT_EQ(world.Outcome(job), "succeeded");
+  EXPECT_EQ((*client)->node(), target);
+}
+
 // A discard may mean zeros here and nothing there.
 TEST(Mirror, CopiesAgainWhatIsDiscarded) {
   NodeWorld world;

@@ -11,6 +11,7 @@
 
 #include "block/test_nodes.h"
 #include "job-driver/block/graph.h"
+#include "job-driver/block/mirror.h"
 #include "job-driver/block/raw_node.h"
 #include "support/event.h"
 
@@ -184,6 +185,74 @@ TEST(MoveNode, IsRefusedAtItsDeadlineAndNothingHasChanged) {
   ASSERT_TRUE(world.RunUntil([&] { return flush.done(); }));
   file->before = nullptr;
   EXPECT_EQ(Await(world, edge->Flush()), 0);
+}
+
+TEST(MoveNode, IsRefusedWhileSomebodyElseMovesAPartOfTheTower) {
+  TestWorld world({.io_threads = 1});
+  const auto file = MemoryNode::Make(world, "file");
+  const auto raw = Raw(world, "raw", file);
+  Gate& gate = world.NewGate();
+  file->before = [&gate] { return gate.Pass(); };
+  const auto edge = Edge(raw, {.user = "client"});
+  Started<int> flush(edge->Flush());
+  Started<absl::Status> move(MoveNode(file, world.io().shared_from_this()));
+  world.Settle();
+  ASSERT_FALSE(move.done());
+  for (int i = 0; i < 2; ++i) {  // and that leaves no trace
+    EXPECT_THAT(Move(world, raw, world.main()),
+                Refused(absl::StatusCode::kFailedPrecondition, "Node 'file' is just being moved; move 'raw' when"));
+  }
+  gate.Open();
+  ASSERT_TRUE(world.RunUntil([&] { return move.done() && flush.done(); }));
+  EXPECT_TRUE((*move).ok()) << *move;
+  EXPECT_EQ(file->context().get(), &world.io());
+  EXPECT_EQ(raw->context().get(), &world.main());
+  file->before = nullptr;
+  EXPECT_TRUE(Move(world, raw, world.main()).ok());
+  EXPECT_EQ(file->context().get(), &world.main());
+}
+
+// Whoever has a section of his own may make a job while the move waits for another one, which is in a hook.
+TEST(MoveNode, JobThatIsMadeMeanwhileLivesInTheNewContext) {
+  TestWorld world({.io_threads = 2});
+  const auto node = MemoryNode::Make(world, "disk");
+  const auto copy = MemoryNode::Make(world, "copy");
+  ASSERT_TRUE(Move(world, node, world.io(0)).ok());
+  Gate& gate = world.NewGate();
+  Seen seen;
+  Script script = Writer(node, seen);
+  script.run = [run = script.run](JobContext& job) {
+    job.Ready();
+    return run(job);
+  };
+  script.complete = [&gate](JobContext&) -> Co<absl::Status> {
+    co_await gate.Pass();
+    co_return absl::OkStatus();
+  };
+  const JobRef busy = world.Start({.id = "busy", .context = &world.io(0), .resources = {&node->resource()}}, script);
+  ASSERT_TRUE(world.RunUntilStatus(busy, "ready"));
+  ASSERT_TRUE(world.Pause(busy).ok());
+  ASSERT_TRUE(world.RunUntilStatus(busy, "standby"));
+  ASSERT_TRUE(world.Complete(busy).ok());
+  ASSERT_TRUE(world.RunUntil([&] { return gate.reached() == 1; }));
+  Started<absl::Status> move(MoveNode(node, world.io(1).shared_from_this()));
+  world.Settle();
+  ASSERT_FALSE(move.done());
+  JobRef job;
+  {
+    const DrainedSection section = Drained({node.get()});
+    job = *CreateMirror(world.core(), {.id = "m"}, {.source = node, .target = copy}, section);
+  }
+  gate.Open();
+  ASSERT_TRUE(world.RunUntil([&] { return move.done(); }));
+  EXPECT_TRUE((*move).ok()) << *move;
+  EXPECT_EQ(&busy->context(), &world.io(1));
+  EXPECT_EQ(&job->context(), &world.io(1));
+  EXPECT_EQ(node->context().get(), &world.io(1));
+  seen.stop = true;
+  ASSERT_TRUE(world.Resume(busy).ok());
+  ASSERT_TRUE(world.Cancel(job).ok());
+  ASSERT_TRUE(world.RunUntilNull(busy) && world.RunUntilNull(job));
 }
 
 TEST(MoveNode, TowerThatIsRebuiltMeanwhileIsMovedAsItIsThen) {

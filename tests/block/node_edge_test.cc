@@ -4,12 +4,14 @@
 
 #include "job-driver/block/node_edge.h"
 
+#include <cerrno>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "block/test_nodes.h"
+#include "job-driver/block/raw_node.h"
 
 namespace jobcore::block {
 namespace {
@@ -176,6 +178,31 @@ TEST(NodeEdge, NobodyWhoReliesOnTheSizeComesWhileItChanges) {
   ASSERT_TRUE(world.RunUntil([&] { return resize.done(); }));
   EXPECT_TRUE((*resize).ok());
   EXPECT_TRUE(Attaching(node, {.user = "user C"}).ok());
+}
+
+TEST(NodeEdge, ResizeWaitsForWhatIsInFlightAndNothingFollowsBeforeItsEnd) {
+  for (const bool through_raw : {false, true}) {
+    TestWorld world;
+    const auto file = MemoryNode::Make(world, "file", 4096);
+    std::shared_ptr<Node> node = file;
+    if (through_raw) node = *MakeRawNode(world.core(), {.node = {.name = "raw"}, .file = file});
+    const auto resizer = Edge(node, {.user = "user A", .writes = true});
+    const auto writer = Edge(node, {.user = "user B", .writes = true, .lets_resize = true});
+    Gate& gate = world.NewGate();
+    file->before = [&gate] { return gate.Pass(); };
+    const std::string data(512, 'x');
+    Started<int> before(writer->Write(3584, Bytes(data)));
+    Started<absl::Status> resize(resizer->Resize(1024));
+    Started<int> after(writer->Write(3584, Bytes(data)));
+    world.Settle();
+    EXPECT_THAT(file->log(), ElementsAre("write 3584+512"));
+    gate.Open();
+    ASSERT_TRUE(world.RunUntil([&] { return before.done() && resize.done() && after.done(); }));
+    EXPECT_EQ(*before, 0);
+    EXPECT_TRUE((*resize).ok()) << *resize;
+    EXPECT_EQ(*after, EINVAL);
+    EXPECT_THAT(file->log(), ElementsAre("write 3584+512", "resize 1024"));
+  }
 }
 
 TEST(NodeEdge, NodeThatCannotBeResizedSaysWhatItsSizeIs) {

@@ -150,6 +150,28 @@ TEST(RangeLock, WaitersOfDifferentContextsGoOnAtHome) {
   world.Settle();
 }
 
+TEST(RangeLock, WaiterWhoseContextHasGoneGivesUpItsPlace) {
+  RangeLock lock;
+  RangeLock::Hold first = lock.TryAcquire(0, 10);
+  bool resumed = false;
+  Co<void> waiters[2];
+  CoRoot roots[2] = {CoRoot([](CoRoot&) {}), CoRoot([](CoRoot&) {})};
+  IOThread gone("gone");
+  gone.context().Post("waiters", [&] {
+    for (int i = 0; i < 2; ++i) {
+      waiters[i] = [](RangeLock& l, bool& r) -> Co<void> {
+        const RangeLock::Hold hold = co_await l.Acquire(0, 10);
+        r = true;
+      }(lock, resumed);
+      roots[i].Start(waiters[i]);
+    }
+  });
+  ASSERT_TRUE(gone.Stop().ok());
+  first.End();
+  EXPECT_FALSE(resumed);
+  EXPECT_TRUE(lock.TryAcquire(0, 10));
+}
+
 TEST(RangeLockDeathTest, MustNotBeDestroyedWhileSomebodyHoldsAPart) {
   EXPECT_DEATH(
       {

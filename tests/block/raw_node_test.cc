@@ -85,6 +85,42 @@ TEST(RawNode, UsesTheFileAsAWriterUnlessItIsReadOnly) {
   EXPECT_THAT(UsersOf(*file), ElementsAre("shy", "node 'raw'"));
 }
 
+// Who copies this node, or has it drained, need not expect that it changes under its hands.
+TEST(RawNode, NobodyElseWritesToItsPartOfTheFile) {
+  TestWorld world;
+  const auto file = MemoryNode::Make(world, "file", 4096);
+  const EdgeOptions writer = {.user = "writer", .writes = true};
+  for (const bool read_only : {false, true}) {
+    std::shared_ptr<Node> raw = *Window(world, file, 1000, 500, read_only);
+    EXPECT_THAT(NodeEdge::Attach(file, writer).status(),
+                Refused(absl::StatusCode::kFailedPrecondition, "in use by node 'raw', meanwhile writer cannot write"));
+    const auto reader = Edge(file, {.user = "reader"});
+    raw.reset();
+    const auto edge = Edge(file, writer);
+    EXPECT_THAT(Window(world, file, 1000, 500, read_only).status(),
+                Refused(absl::StatusCode::kFailedPrecondition, "written to by writer, which node 'raw' cannot bear"));
+  }
+}
+
+TEST(RawNode, WindowsOfOneFileMustNotOverlapIfOneOfThemIsWrittenTo) {
+  TestWorld world;
+  const auto file = MemoryNode::Make(world, "file", 4096);
+  const auto raw = *Window(world, file, 1000, 500);
+  const auto fits = [&](uint64_t offset, std::optional<uint64_t> size, bool read_only = false) {
+    return Window(world, file, offset, size, read_only).ok();
+  };
+  EXPECT_TRUE(fits(0, 1000));
+  EXPECT_TRUE(fits(1500, 100));
+  EXPECT_TRUE(fits(1500, std::nullopt));
+  EXPECT_FALSE(fits(0, 1001));
+  EXPECT_FALSE(fits(1499, std::nullopt));
+  EXPECT_FALSE(fits(1100, 10));
+  EXPECT_FALSE(fits(1100, 10, /*read_only=*/true));
+  const auto reads = *Window(world, file, 2000, 500, /*read_only=*/true);
+  EXPECT_FALSE(fits(2100, 10));
+  EXPECT_TRUE(fits(2100, 10, /*read_only=*/true));
+}
+
 TEST(RawNode, ResizeGoesThroughAndKeepsTheOffset) {
   TestWorld world;
   const auto file = MemoryNode::Make(world, "file", 4096);
@@ -149,6 +185,22 @@ TEST(RawNode, BothDrainedTogetherWaitForARequestThatIsJustBetweenThem) {
   EXPECT_FALSE(inside.done());
   first.reset();
   ASSERT_TRUE(world.RunUntil([&] { return drained && inside.done() && late.done(); }));
+}
+
+TEST(RawNode, WhoHasBothDrainedReachesTheFileThroughIt) {
+  TestWorld world;
+  const auto file = MemoryNode::Make(world, "file", 4096);
+  const auto raw = *Window(world, file, 1000);
+  const DrainedSection both = Drained({raw.get(), file.get()});
+  const Admission in = both.Admit(raw->resource());
+  EXPECT_EQ(Await(world, raw->Flush(in)), 0);
+  // But not behind the back of somebody else, who has only the file.
+  std::optional<DrainedSection> other(Drained({file.get()}));
+  Started<int> flush(raw->Flush(in));
+  world.Settle();
+  EXPECT_FALSE(flush.done());
+  other.reset();
+  ASSERT_TRUE(world.RunUntil([&] { return flush.done(); }));
 }
 
 // --- The null node ---

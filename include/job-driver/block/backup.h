@@ -53,12 +53,17 @@ struct BackupOptions {
 
 // `section` covers the source: what is in it while that lasts is what is backed up. Otherwise one is opened for that.
 // `spec` needs no resources and no context; these are set: it lives where the source does.
-//   InvalidArgument      no source or target, both the same, not of one size, bad numbers; the source is not drained
-//   FailedPrecondition   another user is in the way
+//   InvalidArgument      no source or target, both the same or one upon the other, not of one size, bad numbers; the
+//                        source is not drained
+//   FailedPrecondition   another user is in the way: see EdgeOptions. A node is not source and target of jobs at a
+//   time;
+//                        several jobs may copy one source
 //   and as CreateJob, and DrainedSection::Open
 //
 // The job: progress counts bytes. A paused one has no request in flight, but for what clients are about to overwrite.
-// When Run ends the copy is complete, and on stable storage. It cannot be cancelled softly.
+// When Run ends the copy is complete, and on stable storage. It cannot be cancelled softly. However it ends, clients
+// that are just copying for it do so to the end; as long as they do the target is in use. One that is abandoned
+// (AbandonJob) is over for them when the last JobRef has gone.
 absl::StatusOr<JobRef> CreateBackup(JobCore& core, JobSpec spec, const BackupOptions& options,
                                     const DrainedSection& section) JOBCORE_EXCLUDES(job_mutex);
 [[nodiscard]] Co<absl::StatusOr<JobRef>> CreateBackup(JobCore& core, JobSpec spec, BackupOptions options,

@@ -44,6 +44,7 @@ class FaultNode : public Node {
   using Node::Node;
 };
 
+// Nobody else writes to `image`. FailedPrecondition: somebody who uses it does not get along with that.
 absl::StatusOr<std::shared_ptr<FaultNode>> MakeFaultNode(JobCore& core, FaultOptions options);
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

@@ -43,17 +43,18 @@ class NodeSet {
 std::vector<std::string> UsersOf(const Node& node);
 
 // Whether `to`, another node, can take the place of `from`: it is as large, and those who would come with their edges
-// get along with those who are there (who `stays`, and so goes with the switch, does not count).
+// get along with those who are there (jobs do not count: they do not follow, and go with the switch).
 absl::Status CheckSwitch(const Node& from, const Node& to);
-// The users of `from`, but for those that stay, are users of `to` from now on; `to` may stand upon `from`, and still
+// The users of `from`, but for jobs, are users of `to` from now on; `to` may stand upon `from`, and still
 // does then. The caller has both nodes drained (aborts otherwise), so that nothing of theirs is in flight.
 void SwitchUsers(Node& from, const std::shared_ptr<Node>& to) JOBCORE_EXCLUDES(job_mutex);
 
 // Drains the node and those that it stands upon, and lets them and the jobs that work on them live in `context`.
 // Any home thread but that of a job on them. All or nothing:
-//   FailedPrecondition  `context` has been stopped
-//   DeadlineExceeded    requests were still in flight
-// A job whose Run ends meanwhile does not need to go anywhere any more.
+//   FailedPrecondition  `context` has been stopped; or one of the nodes is just being moved by somebody else
+//   DeadlineExceeded    requests were still in flight, or jobs had not parked, at `deadline`
+// After that it takes as long as the jobs need to go: a turn of their loops, and the hook that one is in. A job whose
+// Run ends meanwhile does not need to go anywhere any more; one that is moved by itself meanwhile goes where that says.
 [[nodiscard]] Co<absl::Status> MoveNode(std::shared_ptr<Node> node, std::shared_ptr<AioContext> context,
                                         TimePoint deadline = kNoDeadline) JOBCORE_EXCLUDES(job_mutex);
 

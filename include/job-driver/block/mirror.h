@@ -59,15 +59,19 @@ struct MirrorOptions {
 // The job begins to track writes in a drained section over the source, which is opened for that, or has been opened by
 // the caller: so that several jobs are about the same moment. `spec` needs no resources and no context; these are set:
 // it lives where the source does.
-//   InvalidArgument      no source or target, both the same, not of one size, bad numbers
-//   FailedPrecondition   another user is in the way
+//   InvalidArgument      no source or target, both the same or one upon the other, not of one size, bad numbers; the
+//                        source is not drained
+//   FailedPrecondition   another user is in the way: see EdgeOptions. A node is not source and target of jobs at a
+//   time;
+//                        several jobs may copy one source
 //   and as CreateJob, and DrainedSection::Open
 //
 // The job: progress counts bytes; what clients write while it runs adds to the total. It is READY when all has been
 // copied once and what has been written since fits into buffer_bytes, so however fast clients write, as long as copying
 // is faster. A paused one has no request in flight, but for what clients write in write-blocking mode. It can be
-// completed unless the users of the source cannot be switched, which the reply says. Force-cancel, and any failure,
-// leave the source as it was, and the target in part.
+// completed unless the users of the source cannot be switched, which the reply says. Once that has been accepted it
+// switches, though somebody may cancel it softly afterwards. Force-cancel, and any failure, leave the source as it was,
+// and the target in part.
 absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, const MirrorOptions& options,
                                     const DrainedSection& section) JOBCORE_EXCLUDES(job_mutex);
 [[nodiscard]] Co<absl::StatusOr<JobRef>> CreateMirror(JobCore& core, JobSpec spec, MirrorOptions options,

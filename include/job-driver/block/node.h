@@ -146,6 +146,7 @@ class Node : public std::enable_shared_from_this<Node> {
   std::shared_ptr<const Filters> filters_;  // null: none. The newest first; replaced as a whole
   std::vector<NodeEdge*> edges_;            // of those who use it
   const NodeEdge* resizing_ = nullptr;      // whose user is just resizing it
+  bool moving_ = false;                     // MoveNode is at work on it
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

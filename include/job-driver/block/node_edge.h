@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,12 +28,24 @@
 
 namespace jobcore::inline JOBCORE_ABI::block {
 
+// Two edges to one node get along if each lets the other do what it does, where their parts overlap, and if not one is
+// of a job that copies the node and the other one of a job that makes it a copy. Those two would not see each other
+// when they end: each drains its nodes, and goes on with requests of its own (JobSpec::still_at_end).
 struct EdgeOptions {
+  enum class JobUse : unsigned char {
+    kNone,    // not a job's; follows when users are switched over
+    kSource,  // a job copies the node
+    kTarget,  // a job makes it a copy, or one that stands upon it
+  };
+
   std::string user;          // "export 'e0'", "job 'mirror0'": for messages
   bool writes = false;       // changes the node
   bool lets_write = true;    // others may change its content
   bool lets_resize = false;  // and its size
-  bool stays = false;        // does not follow when users are switched over: a job's own
+  JobUse job_use = JobUse::kNone;
+  // Bytes: all that it reads and writes is within this.
+  uint64_t part_offset = 0;
+  uint64_t part_end = std::numeric_limits<uint64_t>::max();
 };
 
 class NodeEdge {
@@ -68,8 +81,10 @@ class NodeEdge {
   [[nodiscard]] Co<int> Flush(const Admission* parent = nullptr) JOBCORE_EXCLUDES(job_mutex);
   [[nodiscard]] Co<absl::StatusOr<BlockStatus>> Status(uint64_t offset, uint64_t length,
                                                        const Admission* parent = nullptr) JOBCORE_EXCLUDES(job_mutex);
-  // FailedPrecondition: somebody else relies on the node's size; the text says who. InvalidArgument: not a size that
-  // the node can have. PermissionDenied: this edge is not to change it.
+  // Drains the node, and those that it stands upon: whoever waits for this has no request, nor an Entry, of his own in
+  // there. FailedPrecondition: somebody else relies on the node's size; the text says who. InvalidArgument: not a size
+  // that the node can have. PermissionDenied: this edge is not to change it. Otherwise as DrainedSection::Open, and as
+  // the driver, fails.
   [[nodiscard]] Co<absl::Status> Resize(uint64_t size, const Admission* parent = nullptr) JOBCORE_EXCLUDES(job_mutex);
 
  private:

@@ -60,7 +60,7 @@ class RangeLock {
   RangeLock& operator=(const RangeLock&) = delete;
 
   // For co_await, on a home thread: a Hold. At once, if nobody is in the way. A coroutine must not be destroyed
-  // while it waits here.
+  // while it waits here; one whose context has gone before it was its turn never goes on, and gives up its place.
   [[nodiscard]] Acquiring Acquire(uint64_t offset, uint64_t length);
   // A Hold of nothing, if somebody is in the way. Any thread.
   Hold TryAcquire(uint64_t offset, uint64_t length);
@@ -75,6 +75,8 @@ class RangeLock {
   };
   bool IsFree(size_t before, uint64_t offset, uint64_t end) const;  // of the first `before` claims
   void Release(uint64_t number);
+  // Ends the claim. Those who hold their part now, and wait to be told, linked by next_.
+  Acquiring* Grant(uint64_t number);
 
   internal::Mutex mutex_;  // a leaf; guards the rest
   std::vector<Claim> claims_;
@@ -106,6 +108,7 @@ class [[nodiscard]] RangeLock::Acquiring : private WorkItem {
   Hold hold_;
   CoHandle waiter_;
   std::shared_ptr<AioContext> context_;
+  Acquiring* next_ = nullptr;  // of those who are just being told
 };
 
 inline RangeLock::Acquiring RangeLock::Acquire(uint64_t offset, uint64_t length) {

@@ -22,9 +22,11 @@ struct RawOptions {
   std::optional<uint64_t> size = std::nullopt;  // bytes; none: to the end of `file`
 };
 
-// It can be resized if it has no size of its own; then so is `file`.
+// It can be resized if it has no size of its own; then so is `file`. Nobody else writes to that part of `file`: what
+// jobs on this node copy does not change behind their backs. Several windows of one `file` must not overlap, unless all
+// of them are read-only.
 //   InvalidArgument     the window is not within `file`
-//   FailedPrecondition  somebody who uses `file` cannot bear it
+//   FailedPrecondition  somebody who uses `file` does not get along with that
 absl::StatusOr<std::shared_ptr<Node>> MakeRawNode(JobCore& core, RawOptions options);
 
 }  // namespace jobcore::inline JOBCORE_ABI::block
