@@ -283,7 +283,7 @@ TEST_F(JobctlTest, SigUsr1SaysWhatEveryJobWaitsForAndDisturbsNothing) {
   child.Send("y\n");
   EXPECT_EQ(child.Wait(), 0);
   EXPECT_THAT(child.err(), HasSubstr("loops\n  main  in callback 'signals', polled "));
-  EXPECT_THAT(child.err(), HasSubstr(", home of 'main'  the backups  "));
+  EXPECT_THAT(child.err(), HasSubstr(", home of 'main'  the jobs  "));
   EXPECT_THAT(child.err(), HasSubstr("jobs\n  'to-a'  pending  its group to be finalized, on request\n"));
   EXPECT_THAT(child.err(), Not(HasSubstr("watchdog")));
   ExpectCopied(to_a_, a_);

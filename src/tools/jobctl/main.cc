@@ -38,30 +38,31 @@ SIGUSR1 prints what every job waits for on standard error.
 
 Exit status: 0 all done; 1 something failed; 2 bad input, nothing was written; 130 cancelled.)";
 
-const std::map<std::string, jobctl::BackupCommand::Engine> kEngines = {
-    {"auto", jobctl::BackupCommand::Engine::kAuto},
-    {"uring", jobctl::BackupCommand::Engine::kUring},
-    {"threads", jobctl::BackupCommand::Engine::kThreads},
+const std::map<std::string, jobctl::SessionOptions::Engine> kEngines = {
+    {"auto", jobctl::SessionOptions::Engine::kAuto},
+    {"uring", jobctl::SessionOptions::Engine::kUring},
+    {"threads", jobctl::SessionOptions::Engine::kThreads},
 };
 
 void AddBackup(CLI::App& app, jobctl::BackupCommand& command) {
+  jobctl::SessionOptions& session = command.session;
   CLI::App* const backup = app.add_subcommand("backup", "Copy files, such as disk images, as jobs");
   backup->footer(kBackupFooter);
-  backup->add_option("SRC DST", command.paths, "Each source, followed by its target")->type_name("")->required();
-  backup->add_flag("--group", command.group, "All or nothing: one failure aborts all");
-  backup->add_option("--iothreads", command.io_threads, "Threads that drive jobs, in turn")
+  backup->add_option("SRC DST", session.paths, "Each source, followed by its target")->type_name("")->required();
+  backup->add_flag("--group", session.group, "All or nothing: one failure aborts all");
+  backup->add_option("--iothreads", session.io_threads, "Threads that drive jobs, in turn")
       ->type_name("N")
       ->check(CLI::Range(1, 64).description(""))
       ->capture_default_str();
   backup
       ->add_option_function<std::string>(
-          "--finalize", [&command](const std::string& mode) { command.ask_to_finalize = mode == "manual"; },
+          "--finalize", [&session](const std::string& mode) { session.ask_to_finalize = mode == "manual"; },
           "Whether to ask before targets get their names")
       ->type_name("auto|manual")
       ->check(CLI::IsMember({"auto", "manual"}).description(""))
       ->default_str("auto");
   backup->add_flag("--force", command.force, "Replace targets that exist");
-  backup->add_option("--in-flight", command.in_flight, "Chunks of a job copied at the same time")
+  backup->add_option("--in-flight", session.in_flight, "Chunks of a job copied at the same time")
       ->type_name("N")
       ->check(CLI::Range(1, Options::kMaxInFlight).description(""))
       ->capture_default_str();
@@ -70,17 +71,17 @@ void AddBackup(CLI::App& app, jobctl::BackupCommand& command) {
       ->check(CLI::Range(Options::kMinChunkBytes, Options::kMaxChunkBytes).description(""))
       ->type_name("SIZE")
       ->default_str("1m");
-  backup->add_option("--io-engine", command.engine, "What does the I/O; auto: io_uring if the kernel allows it")
+  backup->add_option("--io-engine", session.engine, "What does the I/O; auto: io_uring if the kernel allows it")
       ->transform(CLI::CheckedTransformer(kEngines).description(""))
       ->type_name("auto|uring|threads")
       ->default_str("auto");
   backup
-      ->add_option("--watchdog", command.watchdog_seconds,
+      ->add_option("--watchdog", session.watchdog_seconds,
                    "Say what hangs on standard error, when something has for so long")
       ->type_name("SECONDS")
       ->check(CLI::Range(0.1, 1e6).description(""));
   backup
-      ->add_option("--speed", command.bytes_per_second,
+      ->add_option("--speed", session.bytes_per_second,
                    "Bytes per second of each job at most; 500k, 20m, …; 0: no limit")
       ->transform(CLI::AsSizeValue(false).description(""))
       ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()).description(""))
@@ -90,7 +91,7 @@ void AddBackup(CLI::App& app, jobctl::BackupCommand& command) {
       "--no-sync", [&command] { command.sync = false; },
       "Do not wait for stable storage: quicker, but a power failure may leave\n"
       "targets without their content");
-  backup->add_flag("--json", command.json, "One JSON object per line instead of text");
+  backup->add_flag("--json", session.json, "One JSON object per line instead of text");
 }
 
 }  // namespace

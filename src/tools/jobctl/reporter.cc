@@ -44,9 +44,7 @@ class TextReporter final : public Reporter {
       if (!IsCompleted(job.status)) Line(Stamp(time) + ProgressLine(job));
     }
   }
-  void Question(const std::vector<std::string>& ids) override {
-    Line(absl::StrCat("finalize ", absl::StrJoin(ids, ", "), "? [y/N]"));
-  }
+  void Ask(const Question& question) override { Line(ToString(question)); }
   void Summary(Nanoseconds time, int, const std::vector<JobSummary>& jobs) override {
     for (const JobSummary& job : jobs) {
       std::string line = absl::StrCat(Stamp(time), Pad(job.id, id_width_), "  ");
@@ -102,13 +100,13 @@ class JsonReporter final : public Reporter {
       Line(object);
     }
   }
-  void Question(const std::vector<std::string>& ids) override {
+  void Ask(const Question& question) override {
     std::vector<std::string> quoted;
-    quoted.reserve(ids.size());
-    for (const std::string& id : ids) quoted.push_back(JsonString(id));
+    quoted.reserve(question.jobs.size());
+    for (const std::string& id : question.jobs) quoted.push_back(JsonString(id));
     Line(JsonObject()
              .Add("type", "question")
-             .Add("question", "finalize")
+             .Add("question", question.name)
              .AddRaw("jobs", "[" + absl::StrJoin(quoted, ",") + "]"));
   }
   void Summary(Nanoseconds time, int exit_status, const std::vector<JobSummary>& jobs) override {

@@ -15,6 +15,7 @@
 #include "job-common/job_event.h"
 #include "job-common/job_outcome.h"
 #include "job-monitor/job_query.h"
+#include "tools/jobctl/question.h"
 
 namespace jobctl {
 
@@ -41,7 +42,8 @@ class Reporter {
   virtual void Progress(jobcore::Nanoseconds time, const std::vector<jobcore::monitor::JobInfo>& jobs) = 0;
   // A job has ended, as its events have told.
   virtual void Ended(jobcore::Nanoseconds /*time*/, const JobSummary& /*job*/) {}
-  virtual void Question(const std::vector<std::string>& ids) = 0;
+  virtual void Ask(const Question& question) = 0;
+  virtual void Answered() {}
   virtual void Summary(jobcore::Nanoseconds time, int exit_status, const std::vector<JobSummary>& jobs) = 0;
 
   // Whole lines for standard error, which may be the same terminal. Any thread.

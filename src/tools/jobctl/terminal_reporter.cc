@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -27,6 +28,7 @@ using jobcore::JobOutcome;
 using jobcore::JobStatus;
 using jobcore::Nanoseconds;
 using jobcore::ProgressSnapshot;
+using jobcore::internal::ToAbsl;
 using jobcore::monitor::JobInfo;
 
 constexpr std::string_view kGreen = "\x1b[32m";
@@ -130,14 +132,20 @@ class TerminalReporter final : public Reporter {
     }
     painter_.Print(line);
   }
-  void Question(const std::vector<std::string>& ids) override {
-    asked_ = true;
+  void Ask(const Question& question) override {
+    question_ = question;
     if (!keys_) {
-      painter_.Print(StatusLine().Add(absl::StrCat("finalize ", absl::StrJoin(ids, ", "), "? [y/N]"), 0));
+      painter_.Print(StatusLine().Add(ToString(question), 0));
     } else if (!InForeground(STDOUT_FILENO)) {
-      painter_.Print(StatusLine().Add("jobctl: all is copied; in the foreground, f finalizes and c cancels", 0));
+      std::string text = absl::StrCat("jobctl: ", ToAbsl(question.why), "; in the foreground, ");
+      for (const Answer& answer : question.answers) {
+        absl::StrAppend(&text, std::string(1, answer.key), " ", ToAbsl(answer.does),
+                        &answer == &question.answers.back() ? " " : ", ");
+      }
+      painter_.Print(StatusLine().Add(text + "and c cancels", 0));
     }
   }
+  void Answered() override { question_.reset(); }
   // How each job ended stands there already.
   void Summary(Nanoseconds time, int, const std::vector<JobSummary>& jobs) override {
     painter_.Clear();
@@ -205,7 +213,13 @@ class TerminalReporter final : public Reporter {
     }
     StatusLine line;
     if (!goes_on) return line.Add("Ctrl-C exit at once", 0, kDim);
-    if (asked_) return line.Add("all is copied:", 1, kGreen).Add("f finalize", 0, kGreen).Add("c cancel", 0, kDim);
+    if (question_) {
+      line.Add(absl::StrCat(ToAbsl(question_->why), ":"), 1, kGreen);
+      for (const Answer& answer : question_->answers) {
+        line.Add(absl::StrCat(std::string(1, answer.key), " ", ToAbsl(answer.word)), 0, kGreen);
+      }
+      return line.Add("c cancel", 0, kDim);
+    }
     if (runs) line.Add("p pause", 1, kDim);
     if (paused) line.Add("r resume", 1, kDim);
     return line.Add("c cancel", 0, kDim);
@@ -213,7 +227,7 @@ class TerminalReporter final : public Reporter {
 
   const bool keys_;
   size_t id_width_ = 0;
-  bool asked_ = false;
+  std::optional<Question> question_;  // that has not been answered
   Painter painter_;
 };
 
