@@ -45,6 +45,9 @@ class TextReporter final : public Reporter {
     }
   }
   void Ask(const Question& question) override { Line(ToString(question)); }
+  void Clients(Nanoseconds time, const ClientReport& report) override {
+    Line(absl::StrCat(Stamp(time), Pad(report.job, id_width_), "  ", ToString(report)));
+  }
   void Summary(Nanoseconds time, int, const std::vector<JobSummary>& jobs) override {
     for (const JobSummary& job : jobs) {
       std::string line = absl::StrCat(Stamp(time), Pad(job.id, id_width_), "  ");
@@ -68,7 +71,9 @@ class TextReporter final : public Reporter {
     return absl::StrCat(Pad(job.id, id_width_), "  ", jobcore::internal::ToAbsl(JobStatusName(job.status)), "  ",
                         absl::Dec(percent, absl::kSpacePad3), "%  ", HumanBytes(p.current), " of ", HumanBytes(p.total),
                         "  ", HumanBytes(static_cast<uint64_t>(job.rate)), "/s",
-                        job.eta ? "  ETA " + Duration(*job.eta) : "");
+                        job.status == JobStatus::kReady ? absl::StrCat("  ", HumanBytes(p.total - p.current), " behind")
+                        : job.eta                       ? "  ETA " + Duration(*job.eta)
+                                                        : "");
   }
   static void Line(const std::string& text) { Put(STDOUT_FILENO, text + "\n"); }
 
@@ -108,6 +113,14 @@ class JsonReporter final : public Reporter {
              .Add("type", "question")
              .Add("question", question.name)
              .AddRaw("jobs", "[" + absl::StrJoin(quoted, ",") + "]"));
+  }
+  void Clients(Nanoseconds time, const ClientReport& report) override {
+    JsonObject object;
+    object.Add("type", "writers").Add("time", time).Add("job", report.job);
+    object.Add("acknowledged-before-switch", report.on_source).Add("acknowledged-after-switch", report.on_target);
+    object.Add("image", report.image).Add("blocks", report.blocks).Add("lost", report.lost);
+    if (!report.ok()) object.Add("error", report.wrong);
+    Line(object);
   }
   void Summary(Nanoseconds time, int exit_status, const std::vector<JobSummary>& jobs) override {
     std::vector<std::string> list;

@@ -15,6 +15,7 @@
 #include "job-common/job_event.h"
 #include "job-common/job_outcome.h"
 #include "job-monitor/job_query.h"
+#include "tools/jobctl/clients.h"
 #include "tools/jobctl/question.h"
 
 namespace jobctl {
@@ -44,6 +45,8 @@ class Reporter {
   virtual void Ended(jobcore::Nanoseconds /*time*/, const JobSummary& /*job*/) {}
   virtual void Ask(const Question& question) = 0;
   virtual void Answered() {}
+  // What has become of the writes of a job's clients; before the summary.
+  virtual void Clients(jobcore::Nanoseconds time, const ClientReport& report) = 0;
   virtual void Summary(jobcore::Nanoseconds time, int exit_status, const std::vector<JobSummary>& jobs) = 0;
 
   // Whole lines for standard error, which may be the same terminal. Any thread.

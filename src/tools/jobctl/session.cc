@@ -8,6 +8,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -18,6 +19,7 @@
 #include "job-common/io_engine.h"
 #include "job-common/iothread.h"
 #include "job-common/job_core.h"
+#include "job-common/verb_reply.h"
 #include "job-driver/job_driver.h"
 #include "job-monitor/event_observer.h"
 #include "job-monitor/job_monitor.h"
@@ -51,7 +53,7 @@ class Session {
   Session(const SessionOptions& options, std::vector<Pair> pairs, std::unique_ptr<Work> work)
       : options_(options), pairs_(std::move(pairs)), work_(std::move(work)) {}
 
-  int Run();
+  int Run() JOBCORE_EXCLUDES(job_mutex);
 
  private:
   bool MakeEngine();
@@ -70,6 +72,9 @@ class Session {
   void OnSignal(int signal);
   void OnKey(char key);
   void Cancel(absl::string_view how_to_exit);
+  void CompleteReady();
+  void OnCompleteReply(size_t index, const absl::Status& reply);
+  void KeepAll();
   void FinalizeAll();
   template <typename Verb>
   void ForEachJob(Verb verb) JOBCORE_EXCLUDES(job_mutex);
@@ -96,12 +101,15 @@ class Session {
   std::vector<JobRef> jobs_;
   std::vector<std::optional<JobSummary>> summaries_;  // of those that have ended
   uint64_t last_event_ = 0;                           // the newest one reported
+  std::vector<bool> completed_;                       // the verb has been given
+  bool asked_to_complete_ = false;
   bool asked_to_finalize_ = false;
   std::optional<Question> question_;  // that has not been answered
   bool interrupted_ = false;
+  bool failed_ = false;  // other than a job
   std::optional<monitor::EventObserver> observer_;
   std::optional<SignalWatch> signals_;
-  std::optional<LineReader> answer_;
+  LineReader input_{core_.main_context()};
   std::optional<monitor::Watchdog> watchdog_;
   std::unique_ptr<Keys> keys_;
   AioTimer ticker_{core_.main_context(), "progress", [this] { OnTick(); }};
@@ -136,7 +144,7 @@ int Session::Run() {
 }
 
 bool Session::MakeEngine() {
-  const auto most_requests = static_cast<int64_t>(options_.in_flight) * std::ssize(pairs_);
+  const auto most_requests = (int64_t{options_.in_flight} + options_.writers) * std::ssize(pairs_);
   const int threads = static_cast<int>(std::clamp<int64_t>(most_requests, 1, kMaxIoWorkers));
   switch (options_.engine) {
     case SessionOptions::Engine::kAuto:
@@ -180,6 +188,7 @@ absl::Status Session::CreateJobs() {
     jobs_.push_back(*std::move(job));
   }
   summaries_.resize(jobs_.size());
+  completed_.resize(jobs_.size());
   return group.Seal();
 }
 
@@ -198,6 +207,7 @@ void Session::StartWatchdog() {
 void Session::StartJobs() {
   // Refused only if the job's group has failed already; then its outcome says so.
   for (const JobRef& job : jobs_) StartJob(*job).IgnoreError();
+  work_->OnStarted();
 }
 
 bool Session::Finished() {
@@ -214,6 +224,16 @@ void Session::OnEvents(const EventPage& page) {
     if (event.kind != JobEvent::Kind::kStatus || event.status != JobStatus::kConcluded) continue;
     const auto job = std::find_if(pairs_.begin(), pairs_.end(), [&](const Pair& p) { return p.id == event.job_id; });
     End(static_cast<size_t>(job - pairs_.begin()), *event.outcome);
+  }
+  if (options_.ask_to_complete) {
+    AskWhenAllAre(JobStatus::kReady, asked_to_complete_,
+                  {.name = "switch-over",
+                   .why = "all are ready",
+                   .jobs = {},
+                   .answers = {{'s', "switch over", "switches over", [this] { CompleteReady(); }},
+                               {'k', "keep the copy", "keeps the copy", [this] { KeepAll(); }}}});
+  } else {
+    CompleteReady();
   }
   if (options_.ask_to_finalize) {
     AskWhenAllAre(
@@ -289,7 +309,7 @@ void Session::AskWhenAllAre(JobStatus status, bool& asked, Question question) {
   question_ = std::move(question);
   reporter_->Ask(*question_);
   if (keys_ == nullptr) {
-    answer_.emplace(core_.main_context(), [this](const std::optional<std::string>& line) { OnAnswer(line); });
+    input_.Read([this](const std::optional<std::string>& line) { OnAnswer(line); });
   }
 }
 
@@ -311,6 +331,40 @@ void Session::Act(const Answer& answer) {
   question_.reset();
   reporter_->Answered();
   act();
+}
+
+void Session::CompleteReady() {
+  std::vector<absl::Status> refused;
+  {
+    JobLock lock(core_);
+    for (size_t i = 0; i < jobs_.size(); ++i) {
+      const JobStatus status = jobs_[i]->status();
+      if (completed_[i] || (status != JobStatus::kReady && status != JobStatus::kStandby)) continue;
+      completed_[i] = true;
+      VerbReply reply(core_.main_context(), [this, i](const absl::Status& s) { OnCompleteReply(i, s); });
+      refused.push_back(monitor::Complete(*jobs_[i], std::move(reply)));
+    }
+  }
+  for (const absl::Status& status : refused) {
+    if (!status.ok()) Complain(status.message());
+  }
+}
+
+// A job that cannot be completed would stay ready for ever.
+void Session::OnCompleteReply(size_t index, const absl::Status& reply) {
+  if (reply.ok()) return;
+  {
+    JobLock lock(core_);
+    if (jobs_[index]->outcome() != nullptr) return;  // it has ended before, and says why
+    monitor::Cancel(*jobs_[index]).IgnoreError();
+  }
+  failed_ = true;
+  Complain(absl::StrCat(pairs_[index].id, ": ", reply.message()));
+}
+
+// Jobs that are ready end with a consistent copy, and nobody is switched over.
+void Session::KeepAll() {
+  ForEachJob([](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { return monitor::Cancel(job, CancelMode::kSoft); });
 }
 
 void Session::FinalizeAll() {
@@ -362,6 +416,7 @@ void Session::ExitAtOnce() {
       if (name == "temporary") unlink(value.c_str());
     }
   }
+  work_->Abandon();
   _exit(kExitCancelled);  // without destructors: they would wait for the requests that hang
 }
 
@@ -373,13 +428,14 @@ void Session::End(size_t index, const JobOutcome& outcome) {
                        .target = pair.target,
                        .outcome = outcome,
                        .bytes = jobs_[index]->progress().Get().current};
+  work_->OnEnded(index, outcome);
   reporter_->Ended(Now(), *summaries_[index]);
   if (outcome.kind == JobOutcome::Kind::kFailed) Complain(absl::StrCat(pair.id, ": ", outcome.message));
 }
 
 int Session::Summarize() {
   std::vector<JobSummary> summaries;
-  bool failed = false;
+  bool failed = failed_;
   bool cancelled = false;
   for (size_t i = 0; i < jobs_.size(); ++i) {
     const absl::StatusOr<JobOutcome> outcome = monitor::WaitFor(jobs_[i]);   // has concluded: no wait
@@ -387,6 +443,13 @@ int Session::Summarize() {
     const JobSummary& job = summaries.emplace_back(*summaries_[i]);
     if (job.outcome.kind == JobOutcome::Kind::kFailed) failed = true;
     if (job.outcome.kind == JobOutcome::Kind::kCancelled) cancelled = true;
+  }
+  for (const ClientReport& report : work_->Finish()) {
+    if (!report.ok()) {
+      failed = true;
+      Complain(absl::StrCat(report.job, ": ", report.wrong));
+    }
+    reporter_->Clients(Now(), report);
   }
   keys_.reset();
   const int exit_status = failed ? kExitFailed : cancelled ? kExitCancelled : kExitDone;

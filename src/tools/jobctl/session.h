@@ -25,12 +25,14 @@ inline constexpr int kExitCancelled = 130;  // as if ended by SIGINT
 struct SessionOptions {
   std::vector<std::string> paths = {};  // source, target, source, target, …
   bool group = false;                   // all or nothing
+  bool ask_to_complete = false;         // jobs that get ready; otherwise they are completed at once
   bool ask_to_finalize = false;
   bool json = false;
   int64_t bytes_per_second = 0;  // of each job; 0: no limit
   double watchdog_seconds = 0;   // zero: none
   int io_threads = 1;
   int in_flight = 4;  // requests of each job
+  int writers = 0;    // clients beside each job, with a request each
   enum class Engine { kAuto, kUring, kThreads } engine = Engine::kAuto;
 };
 

@@ -64,10 +64,16 @@ std::string Right(const std::string& text, size_t width) {
   return text.size() < width ? std::string(width - text.size(), ' ') + text : text;
 }
 
+// To no good end. (A ready job that is cancelled softly succeeds; when its Run has ended, any other cancel aborts it at
+// once.)
+bool IsCancelling(const JobInfo& job) {
+  return job.cancelling && job.status != JobStatus::kWaiting && job.status != JobStatus::kPending;
+}
+
 std::string State(const JobInfo& job) {
   const std::string_view name = JobStatusName(job.status);
   std::string text(name.data(), name.size());
-  if (job.cancelling) return absl::StrCat("cancelling (", text, ")");
+  if (IsCancelling(job)) return absl::StrCat("cancelling (", text, ")");
   if (!job.pause_reasons.empty()) absl::StrAppend(&text, " (", absl::StrJoin(job.pause_reasons, ", "), ")");
   return text;
 }
@@ -92,13 +98,17 @@ Row RowOf(const JobInfo& job) {
   row.fraction = done ? 1 : p.total == 0 ? 0 : static_cast<double>(p.current) / static_cast<double>(p.total);
   row.amount = absl::StrCat(Right(HumanBytes(p.current), 8), " of ", HumanBytes(p.total));
   if (runs) row.rate = absl::StrCat(HumanBytes(static_cast<uint64_t>(job.rate)), "/s");
-  if (job.eta) row.eta = absl::StrCat("ETA ", Duration(*job.eta));
+  if (job.status == JobStatus::kReady) {
+    row.eta = absl::StrCat(HumanBytes(p.total - p.current), " behind");  // of what clients write
+  } else if (job.eta) {
+    row.eta = absl::StrCat("ETA ", Duration(*job.eta));
+  }
   row.state = State(job);
   return row;
 }
 
 std::string_view ColorOf(const JobInfo& job) {
-  if (job.cancelling || job.status == JobStatus::kAborting) return kRed;
+  if (IsCancelling(job) || job.status == JobStatus::kAborting) return kRed;
   if (IsPaused(job.status)) return kYellow;
   if (job.status == JobStatus::kRunning || job.status == JobStatus::kReady) return kCyan;
   return kGreen;
@@ -146,6 +156,9 @@ class TerminalReporter final : public Reporter {
     }
   }
   void Answered() override { question_.reset(); }
+  void Clients(Nanoseconds time, const ClientReport& report) override {
+    painter_.Print(Happened(time, report.job).Add(ToString(report), 0, report.ok() ? kGreen : kRed));
+  }
   // How each job ended stands there already.
   void Summary(Nanoseconds time, int, const std::vector<JobSummary>& jobs) override {
     painter_.Clear();
@@ -207,7 +220,7 @@ class TerminalReporter final : public Reporter {
   StatusLine KeysLine(const std::vector<Row>& rows) const {
     bool paused = false, runs = false, goes_on = false;
     for (const Row& row : rows) {
-      if (row.job->cancelling) continue;
+      if (IsCancelling(*row.job)) continue;
       goes_on = true;
       (IsPaused(row.job->status) ? paused : runs) = true;
     }

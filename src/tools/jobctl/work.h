@@ -16,7 +16,9 @@
 #include "job-common/job.h"
 #include "job-common/job_core.h"
 #include "job-common/job_mutex.h"
+#include "job-common/job_outcome.h"
 #include "job-driver/job_driver.h"
+#include "tools/jobctl/clients.h"
 #include "tools/jobctl/pairs.h"
 
 namespace jobctl {
@@ -43,6 +45,15 @@ class Work {
   // knows.
   virtual absl::StatusOr<jobcore::JobRef> CreateJob(size_t index, jobcore::JobSpec spec)
       JOBCORE_EXCLUDES(jobcore::job_mutex) = 0;
+
+  // All jobs have been started.
+  virtual void OnStarted() {}
+  // A job has ended. In a callback, too.
+  virtual void OnEnded(size_t /*index*/, const jobcore::JobOutcome& /*outcome*/) {}
+  // All jobs have ended. May wait. Returns what clients of the jobs' images have to say.
+  virtual std::vector<ClientReport> Finish() JOBCORE_EXCLUDES(jobcore::job_mutex) { return {}; }
+  // The process is about to exit without destructors: removes what must not stay. In a callback.
+  virtual void Abandon() {}
 };
 
 }  // namespace jobctl
