@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Shows jobctl at work: two real ext4 images are backed up as one group, over two I/O threads; then a
-# member that fails takes its group along. No root, no mount.
+# member that fails takes its group along; then an image is mirrored while clients write to it, and what they wrote is
+# proved. No root, no mount.
 #
 # usage: tools/demo.sh [JOBCTL]     (otherwise the path is taken from $JOBCTL)
 set -euo pipefail
@@ -85,5 +86,37 @@ ok "disk0, which had been copied without fault, did not appear either"
 [[ $(<again/disk1.img) == precious ]] || fail "somebody else's file was touched"
 ok "somebody else's disk1 is untouched"
 no_temporary_files again
+
+title 'A mirror: four clients go on writing to the image, and are switched over to the copy'
+cp --sparse=always disk1.img busy.img  # a rehearsal destroys what is in it
+command=("$jobctl" mirror --writers 4 --ledger ledger --complete manual busy.img mirror.img)
+printf '$ %s\n' "${command[*]}"
+coproc "${command[@]}" 2>&1
+jobctl_pid=$COPROC_PID
+exec {answer}>&"${COPROC[1]}" {output}<&"${COPROC[0]}"
+while read -r line <&$output; do
+  printf '%s\n' "$line"
+  if [[ $line == *behind && -n $answer ]]; then  # it has been ready for a while
+    echo y
+    echo y >&$answer
+    exec {answer}>&-
+    answer=
+  fi
+done
+wait "$jobctl_pid" || fail "exit status $?"
+echo
+# Not by the process that wrote, and not only by the program that did.
+run "$jobctl" verify mirror.img ledger || fail 'an acknowledged write is lost'
+! "$jobctl" verify busy.img ledger >/dev/null 2>&1 || fail 'the clients were not switched over'
+ok "nothing that was acknowledged is lost, and the last writes are in the copy only"
+crc_of() {  # as gzip computes it, of the block at that offset
+  dd if=mirror.img bs=4096 skip=$(($1 / 4096)) count=1 status=none | gzip -c | tail -c 8 | od -An -tx4 -N4 | tr -d ' '
+}
+checked=0
+while read -r offset number crc; do
+  [[ $(crc_of "$offset") == "$crc" ]] || fail "write $number, at $offset, is not there"
+  ((++checked))
+done < <(grep -v '^#' ledger | sort -k2n | tail -20)
+ok "gzip finds the checksums of the last $checked blocks, too"
 
 title 'That is all'

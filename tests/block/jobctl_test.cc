@@ -121,8 +121,8 @@ TEST_F(JobctlTest, BadInputIsRefusedBeforeAnythingIsWritten) {
       {{a_, to_a_, b_}, "has no target"},
       {{a_, to_a_, b_, to_a_}, "is given twice"},
       {{a_, to_a_, b_, dir_.path() + "/./to-a.img"}, "is given twice"},
-      {{a_, b_, b_, to_b_}, "is the source of another backup"},
-      {{"--force", a_, b_, b_, to_b_}, "is the source of another backup"},
+      {{a_, b_, b_, to_b_}, "is the source of another pair"},
+      {{"--force", a_, b_, b_, to_b_}, "is the source of another pair"},
       {{a_, to_a_, nope, to_b_}, "nope': No such file or directory"},
       {{a_, to_a_, dir_.path(), to_b_}, "is a directory"},
       {{a_, to_a_, b_, nope + "/x"}, "nope': No such file or directory"},
@@ -283,7 +283,7 @@ TEST_F(JobctlTest, SigUsr1SaysWhatEveryJobWaitsForAndDisturbsNothing) {
   child.Send("y\n");
   EXPECT_EQ(child.Wait(), 0);
   EXPECT_THAT(child.err(), HasSubstr("loops\n  main  in callback 'signals', polled "));
-  EXPECT_THAT(child.err(), HasSubstr(", home of 'main'  the backups  "));
+  EXPECT_THAT(child.err(), HasSubstr(", home of 'main'  the jobs  "));
   EXPECT_THAT(child.err(), HasSubstr("jobs\n  'to-a'  pending  its group to be finalized, on request\n"));
   EXPECT_THAT(child.err(), Not(HasSubstr("watchdog")));
   ExpectCopied(to_a_, a_);

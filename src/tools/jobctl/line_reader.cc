@@ -10,15 +10,16 @@
 
 namespace jobctl {
 
-LineReader::LineReader(jobcore::AioContext& context, Callback callback)
-    : callback_(std::move(callback)), always_readable_(context, "standard input", [this] { OnReadable(); }) {
-  auto handler = jobcore::FdHandler::Create(context, "standard input", STDIN_FILENO, jobcore::FdEvents::kReadable,
+void LineReader::Read(Callback callback) {
+  callback_ = std::move(callback);
+  auto handler = jobcore::FdHandler::Create(context_, "standard input", STDIN_FILENO, jobcore::FdEvents::kReadable,
                                             [this](jobcore::FdEvents) { OnReadable(); });
-  if (handler.ok()) {
-    handler_ = *std::move(handler);
-  } else {
-    always_readable_.Schedule();
-  }
+  if (handler.ok()) handler_ = *std::move(handler);
+  if (handler_ == nullptr || !text_.empty()) read_.Schedule();
+}
+
+void LineReader::ReadOrFinish() {
+  if (!FinishLine() && handler_ == nullptr) OnReadable();
 }
 
 void LineReader::OnReadable() {
@@ -27,15 +28,22 @@ void LineReader::OnReadable() {
   if (n < 0 && (errno == EINTR || errno == EAGAIN) && handler_ != nullptr) return;
   if (n <= 0) return Finish(std::nullopt);
   text_.append(buffer.data(), static_cast<size_t>(n));
-  if (const size_t end = text_.find('\n'); end != std::string::npos) {
-    return Finish(text_.substr(0, end));
-  }
-  if (handler_ == nullptr) always_readable_.Schedule();
+  if (!FinishLine() && handler_ == nullptr) read_.Schedule();
+}
+
+bool LineReader::FinishLine() {
+  const size_t end = text_.find('\n');
+  if (end == std::string::npos) return false;
+  std::string line = text_.substr(0, end);
+  text_.erase(0, end + 1);
+  Finish(std::move(line));
+  return true;
 }
 
 void LineReader::Finish(std::optional<std::string> line) {
   handler_.reset();
-  callback_(std::move(line));  // last: may destroy us
+  Callback callback = std::move(callback_);
+  callback(std::move(line));  // last: may destroy us
 }
 
 }  // namespace jobctl

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// LineReader: one line of standard input, while the loop goes on.
+// LineReader: lines of standard input, one when asked for one, while the loop goes on.
 
 #ifndef JOBCORE_TOOLS_JOBCTL_LINE_READER_H_
 #define JOBCORE_TOOLS_JOBCTL_LINE_READER_H_
@@ -20,17 +20,23 @@ class LineReader {
   // Gets the line without its end; nothing at the end of input.
   using Callback = absl::AnyInvocable<void(std::optional<std::string> line)>;
 
-  // Calls back once, later, unless destroyed before.
-  LineReader(jobcore::AioContext& context, Callback callback);
+  explicit LineReader(jobcore::AioContext& context)
+      : context_(context), read_(context, "standard input", [this] { ReadOrFinish(); }) {}
+
+  // Calls back once, later, unless this is destroyed before. Not before the last line has come.
+  void Read(Callback callback);
 
  private:
+  void ReadOrFinish();
   void OnReadable();
+  bool FinishLine();
   void Finish(std::optional<std::string> line);
 
+  jobcore::AioContext& context_;
   Callback callback_;
-  std::string text_;
+  std::string text_;  // that has been read, and not been asked for
   std::unique_ptr<jobcore::FdHandler> handler_;
-  jobcore::BottomHalf always_readable_;  // for what epoll refuses: plain files, /dev/null
+  jobcore::BottomHalf read_;  // what is there already, and what epoll refuses: plain files, /dev/null
 };
 
 }  // namespace jobctl

@@ -3,12 +3,17 @@
 // jobctl: runs jobs from the command line.
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <limits>
 #include <map>
 #include <string>
 
+#include "job-common/error_policy.h"
 #include "job-driver/block/file_backup.h"
+#include "job-driver/block/mirror.h"
 #include "tools/jobctl/backup_command.h"
+#include "tools/jobctl/mirror_command.h"
+#include "tools/jobctl/verify_command.h"
 
 #ifndef JOBCORE_VERSION  // set by the build
 #define JOBCORE_VERSION "unversioned"
@@ -16,7 +21,9 @@
 
 namespace {
 
-using Options = jobcore::FileBackupOptions;
+using jobcore::OnError;
+using FileBackup = jobcore::FileBackupOptions;
+using CopyMode = jobcore::block::MirrorOptions::CopyMode;
 
 constexpr char kBackupFooter[] = R"(
 Each target appears under its name complete and on stable storage, or not at all. Until then it
@@ -38,59 +45,154 @@ SIGUSR1 prints what every job waits for on standard error.
 
 Exit status: 0 all done; 1 something failed; 2 bad input, nothing was written; 130 cancelled.)";
 
-const std::map<std::string, jobctl::BackupCommand::Engine> kEngines = {
-    {"auto", jobctl::BackupCommand::Engine::kAuto},
-    {"uring", jobctl::BackupCommand::Engine::kUring},
-    {"threads", jobctl::BackupCommand::Engine::kThreads},
+constexpr char kMirrorFooter[] = R"(
+A target that does not exist is made, as large as its source and sparse; it is removed again if the
+mirror does not succeed. One that exists needs --force, and must have the source's size.
+
+A mirror is READY when its target has all but what is being written just then. Then it is completed:
+what is missing is copied while writes wait for a moment, and whoever used the source uses the
+target from then on. With --complete manual jobctl asks on standard input first: `y` or `yes` switches
+over; `k` keeps a copy of that moment, and everybody stays with the source; anything else cancels.
+
+The images are locked, as QEMU does it: others can neither write to a source nor use a target
+meanwhile. So who writes to the source is this program: --writers N is a rehearsal. N clients write
+numbered, checksummed blocks all over the source, which DESTROYS WHAT IS IN IT, follow the
+switch-over, and write to the target for a moment. Then every write that was acknowledged to
+them is looked for in the target. --ledger FILE lists these, for `jobctl verify`.
+
+On a terminal, keys act on all: p pauses, r resumes, c cancels, which takes away the targets that
+were made; s switches over and k keeps the copy, when --complete manual asks; f finalizes, when
+--finalize manual asks. r also goes on after an error that has paused a job (--on-error stop).
+Signals are as for `jobctl backup`.
+
+Exit status: 0 all done; 1 something failed, or was lost; 2 bad input, nothing was written;
+130 cancelled.)";
+
+constexpr char kVerifyFooter[] = R"(
+Exit status: 0 all is there; 1 something is not; 2 bad input.)";
+
+const std::map<std::string, jobctl::SessionOptions::Engine> kEngines = {
+    {"auto", jobctl::SessionOptions::Engine::kAuto},
+    {"uring", jobctl::SessionOptions::Engine::kUring},
+    {"threads", jobctl::SessionOptions::Engine::kThreads},
+};
+const std::map<std::string, CopyMode> kCopyModes = {
+    {"background", CopyMode::kBackground},
+    {"write-blocking", CopyMode::kWriteBlocking},
+};
+const std::map<std::string, OnError> kOnErrors = {
+    {"report", OnError::kReport},
+    {"ignore", OnError::kIgnore},
+    {"stop", OnError::kStop},
 };
 
-void AddBackup(CLI::App& app, jobctl::BackupCommand& command) {
-  CLI::App* const backup = app.add_subcommand("backup", "Copy files, such as disk images, as jobs");
-  backup->footer(kBackupFooter);
-  backup->add_option("SRC DST", command.paths, "Each source, followed by its target")->type_name("")->required();
-  backup->add_flag("--group", command.group, "All or nothing: one failure aborts all");
-  backup->add_option("--iothreads", command.io_threads, "Threads that drive jobs, in turn")
-      ->type_name("N")
-      ->check(CLI::Range(1, 64).description(""))
-      ->capture_default_str();
-  backup
+// Whether to ask, as "auto" and "manual".
+void AddAsking(CLI::App* command, const char* option, bool& ask, const char* description) {
+  command
       ->add_option_function<std::string>(
-          "--finalize", [&command](const std::string& mode) { command.ask_to_finalize = mode == "manual"; },
-          "Whether to ask before targets get their names")
+          option, [&ask](const std::string& mode) { ask = mode == "manual"; }, description)
       ->type_name("auto|manual")
       ->check(CLI::IsMember({"auto", "manual"}).description(""))
       ->default_str("auto");
-  backup->add_flag("--force", command.force, "Replace targets that exist");
-  backup->add_option("--in-flight", command.in_flight, "Chunks of a job copied at the same time")
+}
+
+// What all commands that run jobs have.
+void AddSession(CLI::App* command, jobctl::SessionOptions& session) {
+  command->add_option("SRC DST", session.paths, "Each source, followed by its target")->type_name("")->required();
+  command->add_flag("--group", session.group, "All or nothing: one failure aborts all");
+  command->add_option("--iothreads", session.io_threads, "Threads that drive jobs, in turn")
       ->type_name("N")
-      ->check(CLI::Range(1, Options::kMaxInFlight).description(""))
+      ->check(CLI::Range(1, 64).description(""))
       ->capture_default_str();
-  backup->add_option("--chunk", command.chunk_bytes, "Bytes per chunk; 64k, 1m, …")
-      ->transform(CLI::AsSizeValue(false).description(""))
-      ->check(CLI::Range(Options::kMinChunkBytes, Options::kMaxChunkBytes).description(""))
-      ->type_name("SIZE")
-      ->default_str("1m");
-  backup->add_option("--io-engine", command.engine, "What does the I/O; auto: io_uring if the kernel allows it")
+  command->add_option("--in-flight", session.in_flight, "Chunks of a job copied at the same time")
+      ->type_name("N")
+      ->check(CLI::Range(1, FileBackup::kMaxInFlight).description(""))
+      ->capture_default_str();
+  command->add_option("--io-engine", session.engine, "What does the I/O; auto: io_uring if the kernel allows it")
       ->transform(CLI::CheckedTransformer(kEngines).description(""))
       ->type_name("auto|uring|threads")
       ->default_str("auto");
-  backup
-      ->add_option("--watchdog", command.watchdog_seconds,
+  command
+      ->add_option("--watchdog", session.watchdog_seconds,
                    "Say what hangs on standard error, when something has for so long")
       ->type_name("SECONDS")
       ->check(CLI::Range(0.1, 1e6).description(""));
-  backup
-      ->add_option("--speed", command.bytes_per_second,
+  command
+      ->add_option("--speed", session.bytes_per_second,
                    "Bytes per second of each job at most; 500k, 20m, …; 0: no limit")
       ->transform(CLI::AsSizeValue(false).description(""))
       ->check(CLI::Range(int64_t{0}, std::numeric_limits<int64_t>::max()).description(""))
       ->type_name("SIZE")
       ->default_str("0");
-  backup->add_flag_callback(
-      "--no-sync", [&command] { command.sync = false; },
+  command->add_flag("--json", session.json, "One JSON object per line instead of text");
+}
+
+void AddNoSync(CLI::App* command, bool& sync) {
+  command->add_flag_callback(
+      "--no-sync", [&sync] { sync = false; },
       "Do not wait for stable storage: quicker, but a power failure may leave\n"
       "targets without their content");
-  backup->add_flag("--json", command.json, "One JSON object per line instead of text");
+}
+
+CLI::App* AddBackup(CLI::App& app, jobctl::BackupCommand& command) {
+  CLI::App* const backup = app.add_subcommand("backup", "Copy files, such as disk images, as jobs");
+  backup->footer(kBackupFooter);
+  AddSession(backup, command.session);
+  AddAsking(backup, "--finalize", command.session.ask_to_finalize, "Whether to ask before targets get their names");
+  backup->add_flag("--force", command.force, "Replace targets that exist");
+  backup->add_option("--chunk", command.chunk_bytes, "Bytes per chunk; 64k, 1m, …")
+      ->transform(CLI::AsSizeValue(false).description(""))
+      ->check(CLI::Range(FileBackup::kMinChunkBytes, FileBackup::kMaxChunkBytes).description(""))
+      ->type_name("SIZE")
+      ->default_str("1m");
+  AddNoSync(backup, command.sync);
+  return backup;
+}
+
+CLI::App* AddMirror(CLI::App& app, jobctl::MirrorCommand& command) {
+  CLI::App* const mirror = app.add_subcommand("mirror", "Copy images while they are written to, and switch over");
+  mirror->footer(kMirrorFooter);
+  AddSession(mirror, command.session);
+  AddAsking(mirror, "--complete", command.session.ask_to_complete, "Whether to ask before switching over");
+  AddAsking(mirror, "--finalize", command.session.ask_to_finalize, "Whether to ask once more, when nothing can fail");
+  mirror->add_flag("--force", command.force, "Overwrite targets that exist");
+  mirror->add_option("--copy-mode", command.copy_mode, "Whether writers wait for the target, too")
+      ->transform(CLI::CheckedTransformer(kCopyModes).description(""))
+      ->type_name("background|write-blocking")
+      ->default_str("background");
+  constexpr uint64_t kLeast = 512, kMost = uint64_t{64} << 20;
+  const CLI::Validator power_of_two(
+      [](const std::string& text) {
+        const uint64_t size = std::stoull(text);
+        return (size & (size - 1)) == 0 ? std::string() : "Value " + text + " is not a power of two";
+      },
+      "");
+  mirror->add_option("--granularity", command.granularity, "Bytes that are copied at least; a power of two")
+      ->transform(CLI::AsSizeValue(false).description(""))
+      ->check(CLI::Range(kLeast, kMost).description(""))
+      ->check(power_of_two)
+      ->type_name("SIZE")
+      ->default_str("64k");
+  mirror->add_option("--on-error", command.on_error, "What errors of either image do; stop: pause the job")
+      ->transform(CLI::CheckedTransformer(kOnErrors).description(""))
+      ->type_name("report|ignore|stop")
+      ->default_str("report");
+  mirror->add_flag("--direct", command.direct, "Past the page cache");
+  AddNoSync(mirror, command.sync);
+  mirror->add_option("--writers", command.session.writers, "Rehearse, with N clients: DESTROYS WHAT IS IN SRC")
+      ->type_name("N")
+      ->check(CLI::Range(1, 64).description(""));
+  mirror->add_option("--ledger", command.ledger, "Where to list what was acknowledged to the writers")
+      ->type_name("FILE");
+  return mirror;
+}
+
+CLI::App* AddVerify(CLI::App& app, jobctl::VerifyCommand& command) {
+  CLI::App* const verify = app.add_subcommand("verify", "Look for what a ledger of `jobctl mirror` lists in an image");
+  verify->footer(kVerifyFooter);
+  verify->add_option("IMAGE", command.image, "Where to look")->type_name("")->required();
+  verify->add_option("LEDGER", command.ledger, "What to look for")->type_name("")->required();
+  return verify;
 }
 
 }  // namespace
@@ -100,11 +202,17 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "jobctl " JOBCORE_VERSION);
   app.require_subcommand(1);
   jobctl::BackupCommand backup;
-  AddBackup(app, backup);
+  jobctl::MirrorCommand mirror;
+  jobctl::VerifyCommand verify;
+  const CLI::App* const backup_given = AddBackup(app, backup);
+  const CLI::App* const mirror_given = AddMirror(app, mirror);
+  AddVerify(app, verify);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? jobctl::kExitDone : jobctl::kExitUsage;
   }
-  return jobctl::RunBackup(backup);
+  if (backup_given->parsed()) return jobctl::RunBackup(backup);
+  if (mirror_given->parsed()) return jobctl::RunMirror(mirror);
+  return jobctl::RunVerify(verify);
 }

@@ -67,7 +67,7 @@ absl::StatusOr<std::vector<Pair>> MakePairs(const std::vector<std::string>& path
           (named != sources.end() && named->second == j) || fs::equivalent(pairs[i].target, pairs[j].source, ignored);
       if (same && i != j) {
         return absl::InvalidArgumentError(absl::StrCat("target ", Quoted(pairs[i].target),
-                                                       " is the source of another backup, ", Quoted(pairs[j].source)));
+                                                       " is the source of another pair, ", Quoted(pairs[j].source)));
       }
     }
   }

@@ -44,8 +44,9 @@ class TextReporter final : public Reporter {
       if (!IsCompleted(job.status)) Line(Stamp(time) + ProgressLine(job));
     }
   }
-  void Question(const std::vector<std::string>& ids) override {
-    Line(absl::StrCat("finalize ", absl::StrJoin(ids, ", "), "? [y/N]"));
+  void Ask(const Question& question) override { Line(ToString(question)); }
+  void Clients(Nanoseconds time, const ClientReport& report) override {
+    Line(absl::StrCat(Stamp(time), Pad(report.job, id_width_), "  ", ToString(report)));
   }
   void Summary(Nanoseconds time, int, const std::vector<JobSummary>& jobs) override {
     for (const JobSummary& job : jobs) {
@@ -70,7 +71,9 @@ class TextReporter final : public Reporter {
     return absl::StrCat(Pad(job.id, id_width_), "  ", jobcore::internal::ToAbsl(JobStatusName(job.status)), "  ",
                         absl::Dec(percent, absl::kSpacePad3), "%  ", HumanBytes(p.current), " of ", HumanBytes(p.total),
                         "  ", HumanBytes(static_cast<uint64_t>(job.rate)), "/s",
-                        job.eta ? "  ETA " + Duration(*job.eta) : "");
+                        job.status == JobStatus::kReady ? absl::StrCat("  ", HumanBytes(p.total - p.current), " behind")
+                        : job.eta                       ? "  ETA " + Duration(*job.eta)
+                                                        : "");
   }
   static void Line(const std::string& text) { Put(STDOUT_FILENO, text + "\n"); }
 
@@ -102,14 +105,22 @@ class JsonReporter final : public Reporter {
       Line(object);
     }
   }
-  void Question(const std::vector<std::string>& ids) override {
+  void Ask(const Question& question) override {
     std::vector<std::string> quoted;
-    quoted.reserve(ids.size());
-    for (const std::string& id : ids) quoted.push_back(JsonString(id));
+    quoted.reserve(question.jobs.size());
+    for (const std::string& id : question.jobs) quoted.push_back(JsonString(id));
     Line(JsonObject()
              .Add("type", "question")
-             .Add("question", "finalize")
+             .Add("question", question.name)
              .AddRaw("jobs", "[" + absl::StrJoin(quoted, ",") + "]"));
+  }
+  void Clients(Nanoseconds time, const ClientReport& report) override {
+    JsonObject object;
+    object.Add("type", "writers").Add("time", time).Add("job", report.job);
+    object.Add("acknowledged-before-switch", report.on_source).Add("acknowledged-after-switch", report.on_target);
+    object.Add("image", report.image).Add("blocks", report.blocks).Add("lost", report.lost);
+    if (!report.ok()) object.Add("error", report.wrong);
+    Line(object);
   }
   void Summary(Nanoseconds time, int exit_status, const std::vector<JobSummary>& jobs) override {
     std::vector<std::string> list;

@@ -15,6 +15,8 @@
 #include "job-common/job_event.h"
 #include "job-common/job_outcome.h"
 #include "job-monitor/job_query.h"
+#include "tools/jobctl/clients.h"
+#include "tools/jobctl/question.h"
 
 namespace jobctl {
 
@@ -41,7 +43,10 @@ class Reporter {
   virtual void Progress(jobcore::Nanoseconds time, const std::vector<jobcore::monitor::JobInfo>& jobs) = 0;
   // A job has ended, as its events have told.
   virtual void Ended(jobcore::Nanoseconds /*time*/, const JobSummary& /*job*/) {}
-  virtual void Question(const std::vector<std::string>& ids) = 0;
+  virtual void Ask(const Question& question) = 0;
+  virtual void Answered() {}
+  // What has become of the writes of a job's clients; before the summary.
+  virtual void Clients(jobcore::Nanoseconds time, const ClientReport& report) = 0;
   virtual void Summary(jobcore::Nanoseconds time, int exit_status, const std::vector<JobSummary>& jobs) = 0;
 
   // Whole lines for standard error, which may be the same terminal. Any thread.

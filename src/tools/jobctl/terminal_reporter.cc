@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -27,6 +28,7 @@ using jobcore::JobOutcome;
 using jobcore::JobStatus;
 using jobcore::Nanoseconds;
 using jobcore::ProgressSnapshot;
+using jobcore::internal::ToAbsl;
 using jobcore::monitor::JobInfo;
 
 constexpr std::string_view kGreen = "\x1b[32m";
@@ -62,10 +64,16 @@ std::string Right(const std::string& text, size_t width) {
   return text.size() < width ? std::string(width - text.size(), ' ') + text : text;
 }
 
+// To no good end. (A ready job that is cancelled softly succeeds; when its Run has ended, any other cancel aborts it at
+// once.)
+bool IsCancelling(const JobInfo& job) {
+  return job.cancelling && job.status != JobStatus::kWaiting && job.status != JobStatus::kPending;
+}
+
 std::string State(const JobInfo& job) {
   const std::string_view name = JobStatusName(job.status);
   std::string text(name.data(), name.size());
-  if (job.cancelling) return absl::StrCat("cancelling (", text, ")");
+  if (IsCancelling(job)) return absl::StrCat("cancelling (", text, ")");
   if (!job.pause_reasons.empty()) absl::StrAppend(&text, " (", absl::StrJoin(job.pause_reasons, ", "), ")");
   return text;
 }
@@ -90,13 +98,17 @@ Row RowOf(const JobInfo& job) {
   row.fraction = done ? 1 : p.total == 0 ? 0 : static_cast<double>(p.current) / static_cast<double>(p.total);
   row.amount = absl::StrCat(Right(HumanBytes(p.current), 8), " of ", HumanBytes(p.total));
   if (runs) row.rate = absl::StrCat(HumanBytes(static_cast<uint64_t>(job.rate)), "/s");
-  if (job.eta) row.eta = absl::StrCat("ETA ", Duration(*job.eta));
+  if (job.status == JobStatus::kReady) {
+    row.eta = absl::StrCat(HumanBytes(p.total - p.current), " behind");  // of what clients write
+  } else if (job.eta) {
+    row.eta = absl::StrCat("ETA ", Duration(*job.eta));
+  }
   row.state = State(job);
   return row;
 }
 
 std::string_view ColorOf(const JobInfo& job) {
-  if (job.cancelling || job.status == JobStatus::kAborting) return kRed;
+  if (IsCancelling(job) || job.status == JobStatus::kAborting) return kRed;
   if (IsPaused(job.status)) return kYellow;
   if (job.status == JobStatus::kRunning || job.status == JobStatus::kReady) return kCyan;
   return kGreen;
@@ -130,13 +142,22 @@ class TerminalReporter final : public Reporter {
     }
     painter_.Print(line);
   }
-  void Question(const std::vector<std::string>& ids) override {
-    asked_ = true;
+  void Ask(const Question& question) override {
+    question_ = question;
     if (!keys_) {
-      painter_.Print(StatusLine().Add(absl::StrCat("finalize ", absl::StrJoin(ids, ", "), "? [y/N]"), 0));
+      painter_.Print(StatusLine().Add(ToString(question), 0));
     } else if (!InForeground(STDOUT_FILENO)) {
-      painter_.Print(StatusLine().Add("jobctl: all is copied; in the foreground, f finalizes and c cancels", 0));
+      std::string text = absl::StrCat("jobctl: ", ToAbsl(question.why), "; in the foreground, ");
+      for (const Answer& answer : question.answers) {
+        absl::StrAppend(&text, std::string(1, answer.key), " ", ToAbsl(answer.does),
+                        &answer == &question.answers.back() ? " " : ", ");
+      }
+      painter_.Print(StatusLine().Add(text + "and c cancels", 0));
     }
+  }
+  void Answered() override { question_.reset(); }
+  void Clients(Nanoseconds time, const ClientReport& report) override {
+    painter_.Print(Happened(time, report.job).Add(ToString(report), 0, report.ok() ? kGreen : kRed));
   }
   // How each job ended stands there already.
   void Summary(Nanoseconds time, int, const std::vector<JobSummary>& jobs) override {
@@ -199,13 +220,19 @@ class TerminalReporter final : public Reporter {
   StatusLine KeysLine(const std::vector<Row>& rows) const {
     bool paused = false, runs = false, goes_on = false;
     for (const Row& row : rows) {
-      if (row.job->cancelling) continue;
+      if (IsCancelling(*row.job)) continue;
       goes_on = true;
       (IsPaused(row.job->status) ? paused : runs) = true;
     }
     StatusLine line;
     if (!goes_on) return line.Add("Ctrl-C exit at once", 0, kDim);
-    if (asked_) return line.Add("all is copied:", 1, kGreen).Add("f finalize", 0, kGreen).Add("c cancel", 0, kDim);
+    if (question_) {
+      line.Add(absl::StrCat(ToAbsl(question_->why), ":"), 1, kGreen);
+      for (const Answer& answer : question_->answers) {
+        line.Add(absl::StrCat(std::string(1, answer.key), " ", ToAbsl(answer.word)), 0, kGreen);
+      }
+      return line.Add("c cancel", 0, kDim);
+    }
     if (runs) line.Add("p pause", 1, kDim);
     if (paused) line.Add("r resume", 1, kDim);
     return line.Add("c cancel", 0, kDim);
@@ -213,7 +240,7 @@ class TerminalReporter final : public Reporter {
 
   const bool keys_;
   size_t id_width_ = 0;
-  bool asked_ = false;
+  std::optional<Question> question_;  // that has not been answered
   Painter painter_;
 };
 
