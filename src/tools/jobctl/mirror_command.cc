@@ -37,7 +37,7 @@ class MirrorWork final : public Work {
   std::vector<absl::Status> Open(const Means& means) override JOBCORE_EXCLUDES(job_mutex);
   absl::StatusOr<JobRef> CreateJob(size_t index, JobSpec spec) override JOBCORE_EXCLUDES(job_mutex);
   void OnStarted() override;
-  void OnEnded(size_t index, const JobOutcome& outcome) override;
+  void OnEnded(size_t index, const JobOutcome& outcome, bool completed) override;
   std::vector<ClientReport> Finish() override JOBCORE_EXCLUDES(job_mutex);
   void Abandon() override;
 
@@ -48,6 +48,7 @@ class MirrorWork final : public Work {
     std::shared_ptr<Node> target;
     std::optional<NewImage> created;  // its file, unless that has been kept
     std::unique_ptr<Clients> clients;
+    bool switched = false;  // its clients ought to be with the target
   };
 
   absl::StatusOr<std::shared_ptr<Node>> OpenNode(size_t index, const std::string& filename, bool read_only);
@@ -173,7 +174,8 @@ void MirrorWork::OnStarted() {
   }
 }
 
-void MirrorWork::OnEnded(size_t index, const JobOutcome& outcome) {
+void MirrorWork::OnEnded(size_t index, const JobOutcome& outcome, bool completed) {
+  mirrors_[index].switched = outcome.succeeded() && completed;
   if (outcome.succeeded() && mirrors_[index].created) mirrors_[index].created->Keep();
 }
 
@@ -184,6 +186,9 @@ std::vector<ClientReport> MirrorWork::Finish() {
     Clients& clients = *mirrors_[i].clients;
     clients.Stop();
     ClientReport& report = reports.emplace_back(clients.Verify(means_->pairs[i].id));
+    if (report.ok() && (report.on_target > 0) != mirrors_[i].switched) {
+      report.wrong = absl::StrCat("the writers are with ", Quoted(report.image), ", where they do not belong");
+    }
     if (command_.ledger.empty()) continue;
     const absl::Status written = WriteLedger(command_.ledger, clients.Acknowledged());
     if (!written.ok() && report.ok()) report.wrong = std::string(written.message());
