@@ -103,8 +103,9 @@ absl::StatusOr<std::shared_ptr<Node>> MirrorWork::OpenNode(size_t index, const s
 absl::Status MirrorWork::OpenSource(size_t index) {
   absl::StatusOr<std::shared_ptr<Node>> node =
       OpenNode(index, means_->pairs[index].source, /*read_only=*/command_.session.writers == 0);
-  if (node.ok()) mirrors_[index].source = *std::move(node);
-  return node.status();
+  if (!node.ok()) return node.status();
+  mirrors_[index].source = *std::move(node);
+  return absl::OkStatus();
 }
 
 absl::Status MirrorWork::OpenTarget(size_t index) {
@@ -138,8 +139,9 @@ absl::Status MirrorWork::CreateTarget(size_t index) {
   if (!image.ok()) return image.status();
   mirror.created.emplace(*std::move(image));
   absl::StatusOr<std::shared_ptr<Node>> node = OpenNode(index, target, /*read_only=*/false);
-  if (node.ok()) mirror.target = *std::move(node);
-  return node.status();
+  if (!node.ok()) return node.status();
+  mirror.target = *std::move(node);
+  return absl::OkStatus();
 }
 
 absl::Status MirrorWork::CheckLedger() const {
