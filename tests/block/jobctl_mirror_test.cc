@@ -103,7 +103,7 @@ TEST_F(JobctlMirrorTest, MakesTargetsThatAreLikeTheirSources) {
     EXPECT_EQ(result.exit_status, 0);
     EXPECT_THAT(result.err, IsEmpty());
     for (const char* line : {"to-a  created\n", "to-a  ready\n", "to-b  ready\n", "to-b  concluded (succeeded)\n",
-                             "to-a  done  1.0 MiB of data in '"}) {
+                             "to-a  done  1.0 MiB copied to '"}) {
       EXPECT_THAT(result.out, HasSubstr(line));
     }
     EXPECT_TRUE(ReadFile(to_a_) == ReadFile(a_));

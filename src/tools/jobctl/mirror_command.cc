@@ -37,7 +37,7 @@ class MirrorWork final : public Work {
   std::vector<absl::Status> Open(const Means& means) override JOBCORE_EXCLUDES(job_mutex);
   absl::StatusOr<JobRef> CreateJob(size_t index, JobSpec spec) override JOBCORE_EXCLUDES(job_mutex);
   void OnStarted() override;
-  void OnEnded(size_t index, const JobOutcome& outcome) override;
+  void OnEnded(size_t index, const JobOutcome& outcome, bool completed) override;
   std::vector<ClientReport> Finish() override JOBCORE_EXCLUDES(job_mutex);
   void Abandon() override;
 
@@ -48,6 +48,7 @@ class MirrorWork final : public Work {
     std::shared_ptr<Node> target;
     std::optional<NewImage> created;  // its file, unless that has been kept
     std::unique_ptr<Clients> clients;
+    bool switched = false;  // its clients ought to be with the target
   };
 
   absl::StatusOr<std::shared_ptr<Node>> OpenNode(size_t index, const std::string& filename, bool read_only);
@@ -102,8 +103,9 @@ absl::StatusOr<std::shared_ptr<Node>> MirrorWork::OpenNode(size_t index, const s
 absl::Status MirrorWork::OpenSource(size_t index) {
   absl::StatusOr<std::shared_ptr<Node>> node =
       OpenNode(index, means_->pairs[index].source, /*read_only=*/command_.session.writers == 0);
-  if (node.ok()) mirrors_[index].source = *std::move(node);
-  return node.status();
+  if (!node.ok()) return node.status();
+  mirrors_[index].source = *std::move(node);
+  return absl::OkStatus();
 }
 
 absl::Status MirrorWork::OpenTarget(size_t index) {
@@ -137,8 +139,9 @@ absl::Status MirrorWork::CreateTarget(size_t index) {
   if (!image.ok()) return image.status();
   mirror.created.emplace(*std::move(image));
   absl::StatusOr<std::shared_ptr<Node>> node = OpenNode(index, target, /*read_only=*/false);
-  if (node.ok()) mirror.target = *std::move(node);
-  return node.status();
+  if (!node.ok()) return node.status();
+  mirror.target = *std::move(node);
+  return absl::OkStatus();
 }
 
 absl::Status MirrorWork::CheckLedger() const {
@@ -173,7 +176,8 @@ void MirrorWork::OnStarted() {
   }
 }
 
-void MirrorWork::OnEnded(size_t index, const JobOutcome& outcome) {
+void MirrorWork::OnEnded(size_t index, const JobOutcome& outcome, bool completed) {
+  mirrors_[index].switched = outcome.succeeded() && completed;
   if (outcome.succeeded() && mirrors_[index].created) mirrors_[index].created->Keep();
 }
 
@@ -184,6 +188,9 @@ std::vector<ClientReport> MirrorWork::Finish() {
     Clients& clients = *mirrors_[i].clients;
     clients.Stop();
     ClientReport& report = reports.emplace_back(clients.Verify(means_->pairs[i].id));
+    if (report.ok() && (report.on_target > 0) != mirrors_[i].switched) {
+      report.wrong = absl::StrCat("the writers are with ", Quoted(report.image), ", where they do not belong");
+    }
     if (command_.ledger.empty()) continue;
     const absl::Status written = WriteLedger(command_.ledger, clients.Acknowledged());
     if (!written.ok() && report.ok()) report.wrong = std::string(written.message());

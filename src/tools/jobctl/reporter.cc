@@ -52,7 +52,7 @@ class TextReporter final : public Reporter {
     for (const JobSummary& job : jobs) {
       std::string line = absl::StrCat(Stamp(time), Pad(job.id, id_width_), "  ");
       if (job.outcome.succeeded()) {
-        absl::StrAppend(&line, "done  ", HumanBytes(job.bytes), " of data in ", jobcore::internal::Quoted(job.target));
+        absl::StrAppend(&line, "done  ", ToString(job));
       } else {
         absl::StrAppend(&line, job.outcome.ToString());
       }
@@ -170,6 +170,11 @@ class JsonReporter final : public Reporter {
 };
 
 }  // namespace
+
+std::string ToString(const JobSummary& job) {
+  return absl::StrCat(HumanBytes(job.bytes), job.mirrored ? " copied to " : " of data in ",
+                      jobcore::internal::Quoted(job.target));
+}
 
 void Reporter::Error(std::string_view lines) { Put(STDERR_FILENO, lines); }
 

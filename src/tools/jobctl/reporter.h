@@ -26,7 +26,11 @@ struct JobSummary {
   std::string target;
   jobcore::JobOutcome outcome;
   uint64_t bytes = 0;
+  bool mirrored = false;  // what clients have written meanwhile has been copied again
 };
+
+// "60.0 MiB of data in 'backup/disk2.img'", of one that succeeded.
+std::string ToString(const JobSummary& job);
 
 // Times are since the start of the program.
 class Reporter {

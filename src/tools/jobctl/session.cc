@@ -427,8 +427,9 @@ void Session::End(size_t index, const JobOutcome& outcome) {
                        .source = pair.source,
                        .target = pair.target,
                        .outcome = outcome,
-                       .bytes = jobs_[index]->progress().Get().current};
-  work_->OnEnded(index, outcome);
+                       .bytes = jobs_[index]->progress().Get().current,
+                       .mirrored = jobs_[index]->type() == "mirror"};
+  work_->OnEnded(index, outcome, completed_[index]);
   reporter_->Ended(Now(), *summaries_[index]);
   if (outcome.kind == JobOutcome::Kind::kFailed) Complain(absl::StrCat(pair.id, ": ", outcome.message));
 }

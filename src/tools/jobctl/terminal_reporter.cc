@@ -137,9 +137,7 @@ class TerminalReporter final : public Reporter {
     const OutcomeStyle style = StyleOf(job.outcome.kind);
     StatusLine line = Happened(time, job.id);
     line.Add(std::string(style.word), 0, style.sgr);
-    if (job.outcome.succeeded()) {
-      line.Add(absl::StrCat(HumanBytes(job.bytes), " of data in ", jobcore::internal::Quoted(job.target)), 0);
-    }
+    if (job.outcome.succeeded()) line.Add(ToString(job), 0);
     painter_.Print(line);
   }
   void Ask(const Question& question) override {

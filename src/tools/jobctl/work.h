@@ -48,8 +48,8 @@ class Work {
 
   // All jobs have been started.
   virtual void OnStarted() {}
-  // A job has ended. In a callback, too.
-  virtual void OnEnded(size_t /*index*/, const jobcore::JobOutcome& /*outcome*/) {}
+  // A job has ended. `completed`: after it was told to complete. In a callback, too.
+  virtual void OnEnded(size_t /*index*/, const jobcore::JobOutcome& /*outcome*/, bool /*completed*/) {}
   // All jobs have ended. May wait. Returns what clients of the jobs' images have to say.
   virtual std::vector<ClientReport> Finish() JOBCORE_EXCLUDES(jobcore::job_mutex) { return {}; }
   // The process is about to exit without destructors: removes what must not stay. In a callback.
