@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Requests are taken up in the order in which they came, but long ones keep at most `threads` workers busy, and there
+// is one more: so a client's small write waits neither for a job's large ones nor for a flush. And while there are
+// short ones, the long ones have half of the workers: what they copy from and to the page cache takes a processor each,
+// and who has just been woken waits for one for as long as the scheduler lets the others go on, milliseconds.
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -6,6 +11,8 @@
 #include <atomic>
 #include <cerrno>
 #include <condition_variable>
+#include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -21,6 +28,17 @@ namespace jobcore::inline JOBCORE_ABI {
 namespace {
 
 using Op = IoRequest::Op;
+
+// Takes no longer, from the page cache, than it takes to wake a thread or two.
+constexpr size_t kShortBytes = size_t{64} * 1024;
+// So many long ones begin with half of the workers after a short one has come. A number, because no clock is needed for
+// that: some 20 ms of copying.
+constexpr int kConsiderate = 64;
+
+bool IsLong(const IoRequest& request) {
+  const bool transfers = request.op == Op::kRead || request.op == Op::kWrite;
+  return !transfers || request.size > kShortBytes;
+}
 
 // One attempt at what is left of `request`. As the system calls: -1 and errno.
 ssize_t Transfer(const IoRequest& request, size_t done) {
@@ -81,10 +99,10 @@ IoResult Perform(const IoRequest& request, internal::RangeCopier& copier) {
 
 class ThreadPoolEngine final : public IoEngine {
  public:
-  explicit ThreadPoolEngine(int threads) {
+  explicit ThreadPoolEngine(int threads) : most_long_(threads) {
     if (threads < 1) internal::Die("IoEngine::ThreadPool: needs at least one thread");
-    workers_.reserve(threads);
-    for (int i = 0; i < threads; ++i) workers_.emplace_back([this] { Work(); });
+    workers_.reserve(threads + 1);
+    for (int i = 0; i < threads + 1; ++i) workers_.emplace_back([this] { Work(); });
   }
 
   ~ThreadPoolEngine() override {
@@ -100,30 +118,58 @@ class ThreadPoolEngine final : public IoEngine {
   void Submit(IoRequest& request) override {
     ++pending_;
     const std::scoped_lock lock(mutex_);
-    queue_.push_back(&request);
+    const bool is_long = IsLong(request);
+    if (!is_long) considerate_ = kConsiderate;
+    (is_long ? long_ : short_).push_back({.request = &request, .number = next_number_++});
     more_.notify_one();
   }
 
  private:
+  struct Queued {
+    IoRequest* request;
+    uint64_t number;
+  };
+
+  // Whose first request is the next one, with the mutex held. Null: there is none that may begin now.
+  std::deque<Queued>* NextQueue() {
+    const int most = considerate_ > 0 ? (most_long_ + 1) / 2 : most_long_;
+    const bool may_be_long = !long_.empty() && running_long_ < most;
+    if (short_.empty()) return may_be_long ? &long_ : nullptr;
+    return may_be_long && long_.front().number < short_.front().number ? &long_ : &short_;
+  }
+
   void Work() {
     internal::RangeCopier copier;
     std::unique_lock lock(mutex_);
     for (;;) {
-      more_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      IoRequest& request = *queue_.front();
-      queue_.pop_front();
+      std::deque<Queued>* queue = nullptr;
+      more_.wait(lock, [&] { return (queue = NextQueue()) != nullptr || stopping_; });
+      if (queue == nullptr) return;
+      IoRequest& request = *queue->front().request;
+      const bool is_long = queue == &long_;
+      queue->pop_front();
+      if (is_long) {
+        ++running_long_;
+        if (considerate_ > 0) --considerate_;
+      }
+      if (NextQueue() != nullptr) more_.notify_one();  // it may have been refused before
       lock.unlock();
       const IoResult result = Perform(request, copier);
       --pending_;  // before the completion: after it, the engine may be destroyed
       request.Complete(result);
       lock.lock();
+      if (is_long) --running_long_;
     }
   }
 
+  const int most_long_;
   internal::Mutex mutex_;
   internal::CondVar more_;
-  std::deque<IoRequest*> queue_;         // guarded by mutex_
+  std::deque<Queued> short_;             // guarded by mutex_
+  std::deque<Queued> long_;              // guarded by mutex_
+  uint64_t next_number_ = 0;             // guarded by mutex_
+  int running_long_ = 0;                 // guarded by mutex_
+  int considerate_ = 0;                  // guarded by mutex_: so many long ones are yet to begin with less
   bool stopping_ = false;                // guarded by mutex_
   internal::Atomic<size_t> pending_{0};  // queued or being performed
   std::vector<internal::Thread> workers_;

@@ -659,6 +659,33 @@ TEST(IoEngine, ACompletionForAContextThatIsGoneIsDropped) {
   EXPECT_FALSE(resumed);
 }
 
+TEST(ThreadPoolEngine, AShortRequestDoesNotWaitForThoseThatMayTakeLong) {
+  const auto context = AioContext::Create({});
+  const AioHome home(*context);
+  const std::unique_ptr<IoEngine> engine = IoEngine::ThreadPool(1);
+  const File file;
+  ASSERT_EQ(ftruncate(file.fd(), 16 << 20), 0);
+  std::string large(16 << 20, '\0');
+  std::string small(4096, '\0');
+  constexpr int kMany = 200;  // for one worker, the better part of a second
+  int long_ones = 0;
+  int before_short_one = -1;
+  TaskScope tasks;
+  for (int i = 0; i < kMany; ++i) {
+    tasks.Spawn([](IoEngine& e, int fd, std::string& buffer, int& done) -> Co<void> {
+      co_await Read(e, fd, 0, Bytes(buffer));
+      ++done;
+    }(*engine, file.fd(), large, long_ones));
+  }
+  tasks.Spawn([](IoEngine& e, int fd, std::string& buffer, int& done, int& before) -> Co<void> {
+    co_await Read(e, fd, 0, Bytes(buffer));
+    before = done;
+  }(*engine, file.fd(), small, long_ones, before_short_one));
+  while (tasks.size() > 0) context->RunOnce(true);
+  EXPECT_EQ(long_ones, kMany);
+  EXPECT_LT(before_short_one, kMany / 2);
+}
+
 TEST(IoEngineDeathTest, DestroyingAThreadPoolWithRequestsInFlightDies) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(
