@@ -152,6 +152,7 @@ std::vector<std::shared_ptr<Node>> GraphOps::Tower(const std::shared_ptr<Node>& 
 Co<absl::StatusOr<DrainedSection>> GraphOps::Drain(const std::vector<std::shared_ptr<Node>>& tower, const char* what,
                                                    TimePoint deadline) {
   std::vector<Resource*> resources;
+  resources.reserve(tower.size());
   for (const std::shared_ptr<Node>& node : tower) resources.push_back(&node->resource());
   const std::string name = absl::StrCat(what, " of node '", tower.front()->name(), "'");
   co_return co_await DrainedSection::Open(resources, {.name = name, .deadline = deadline});

@@ -23,10 +23,11 @@ struct FileOptions {
 
   Node::Options node = {};
   std::string filename = {};
-  IoEngine* engine = nullptr;  // does the I/O; outlives the node
-  bool direct = false;         // past the page cache. Requests of any alignment are taken nevertheless
-  bool no_flush = false;       // Flush does nothing: for what need not outlive a power failure
-  bool discard = false;        // discards free room; otherwise they do nothing
+  // Does the I/O; outlives the node. A thread pool is quicker where most is in the page cache.
+  IoEngine* engine = nullptr;
+  bool direct = false;    // past the page cache. Requests of any alignment are taken nevertheless
+  bool no_flush = false;  // Flush does nothing: for what need not outlive a power failure
+  bool discard = false;   // discards free room; otherwise they do nothing
   Locking locking = Locking::kAuto;
 };
 
