@@ -205,6 +205,49 @@ TEST(NodeEdge, ResizeWaitsForWhatIsInFlightAndNothingFollowsBeforeItsEnd) {
   }
 }
 
+TEST(NodeEdge, ResizeThatWaitedWhileItsUserWasSwitchedOverIsOfTheNewNode) {
+  TestWorld world;
+  const auto from = MemoryNode::Make(world, "from", 4096);
+  const auto to = MemoryNode::Make(world, "to", 4096);
+  const auto resizer = Edge(from, {.user = "user A", .writes = true});
+  std::optional<DrainedSection> section(Drained({from.get(), to.get()}));
+  Admission inside = section->Admit(from->resource());
+  Started<absl::Status> resize(resizer->Resize(1024));
+  world.Settle();
+  ASSERT_FALSE(resize.done());
+  SwitchUsers(*from, to);
+  inside = Admission();
+  section.reset();
+  ASSERT_TRUE(world.RunUntil([&] { return resize.done(); }));
+  EXPECT_TRUE((*resize).ok()) << *resize;
+  EXPECT_EQ(from->size(), 4096u);
+  EXPECT_EQ(to->size(), 1024u);
+}
+
+TEST(NodeEdge, ResizeWaitsForWhatIsInFlightInATowerThatWasRebuiltMeanwhile) {
+  TestWorld world;
+  const auto from = MemoryNode::Make(world, "from", 4096);
+  const auto to = MemoryNode::Make(world, "to", 4096);
+  const std::shared_ptr<Node> raw = *MakeRawNode(world.core(), {.node = {.name = "raw"}, .file = from});
+  const auto resizer = Edge(raw, {.user = "user A", .writes = true});
+  std::optional<DrainedSection> section(Drained({raw.get(), from.get(), to.get()}));
+  Admission above = section->Admit(raw->resource());
+  Admission below = section->Admit(to->resource());
+  Started<absl::Status> resize(resizer->Resize(1024));
+  world.Settle();
+  SwitchUsers(*from, to);
+  section.reset();
+  above = Admission();
+  world.Settle();
+  EXPECT_FALSE(resize.done());
+  EXPECT_THAT(to->log(), ElementsAre());
+  below = Admission();
+  ASSERT_TRUE(world.RunUntil([&] { return resize.done(); }));
+  EXPECT_TRUE((*resize).ok()) << *resize;
+  EXPECT_THAT(to->log(), ElementsAre("resize 1024"));
+  EXPECT_THAT(from->log(), ElementsAre());
+}
+
 TEST(NodeEdge, NodeThatCannotBeResizedSaysWhatItsSizeIs) {
   class Fixed final : public Node {
    public:

@@ -190,12 +190,20 @@ TEST_F(SharedNodes, JobsOnNodesThatAnswerAtOnceTakeTurnsInTheirContext) {
 
 // --- A job goes while a client copies ---
 
-class GoneBackup : public SharedNodes {
+class GoneJob : public SharedNodes {
  protected:
-  // The job, and a client that copies for it what it is about to overwrite, up to the gate.
-  void Begin() {
+  // The job, a backup, and a client that copies for it what it is about to overwrite, up to the gate.
+  void Begin() { Begin(NewBackup("gone", source, target)); }
+  // The job, and a client that writes to its target, too.
+  void BeginWriteBlocking() {
+    Begin(world.Await(
+        CreateMirror(world.core(), {.id = "gone"},
+                     {.source = source, .target = target, .copy_mode = MirrorOptions::CopyMode::kWriteBlocking})));
+  }
+  void Begin(absl::StatusOr<JobRef> made) {
+    ASSERT_TRUE(made.ok()) << made.status();
+    job = *std::move(made);
     target->before = [this] { return gate.Pass(); };
-    job = *NewBackup("gone", source, target);
     client = *NodeEdge::Attach(source, {.user = "client", .writes = true});
     write.emplace(client->Write(0, data));
     world.Settle();
@@ -217,6 +225,9 @@ class GoneBackup : public SharedNodes {
   std::optional<jobcore_test::Started<int>> write;
 };
 
+class GoneBackup : public GoneJob {};
+class GoneMirror : public GoneJob {};
+
 TEST_F(GoneBackup, ThatIsAbandonedLeavesItsTargetToNobodyBeforeTheClientHasCopied) {
   Begin();
   ASSERT_TRUE(AbandonJob(*job).ok());
@@ -232,6 +243,18 @@ TEST_F(GoneBackup, ThatIsAbandonedLeavesItsTargetToNobodyBeforeTheClientHasCopie
   const size_t written = target->log().size();
   EXPECT_EQ(world.Await(client->Write(4096, data)), 0);
   EXPECT_EQ(target->log().size(), written);
+}
+
+TEST_F(GoneMirror, ThatIsAbandonedLeavesItsTargetToNobodyBeforeTheClientHasWrittenToBoth) {
+  BeginWriteBlocking();
+  ASSERT_TRUE(AbandonJob(*job).ok());
+  job = JobRef();
+  world.Settle();
+  EXPECT_THAT(UsersOf(*source), ElementsAre("client"));
+  EXPECT_THAT(NewMirror("next", Disk("other"), target).status(),
+              Refused(kBusy, "Node 'copy' is in use by job 'gone', meanwhile job 'next' cannot write to it"));
+  EndWrite();
+  EXPECT_THAT(UsersOf(*target), IsEmpty());
 }
 
 TEST_F(GoneBackup, ThatIsCancelledBeforeItWasStartedEndsWhenTheClientHasCopied) {
