@@ -110,7 +110,8 @@ class IoEngine {
   virtual void Submit(IoRequest& request) = 0;
 
   // `threads` >= 1 worker threads for requests that may take long, and one more, so that reads and writes of up to
-  // 64 KiB do not have to wait for those; requests queue without bound. Works everywhere.
+  // 64 KiB do not have to wait for those; while such keep coming, half of the threads do what may take long. Requests
+  // queue without bound. Works everywhere.
   static std::unique_ptr<IoEngine> ThreadPool(int threads);
 
   // io_uring: one thread keeps as many requests in the kernel as its ring has room for; further ones queue without

@@ -89,7 +89,7 @@ absl::Status CreateImage::Begin(JobContext& job) {
   if (!image.ok()) return image.status();
   if (absl::Status s = LockReplaced(); !s.ok()) return s;
   image_.emplace(*std::move(image));
-  if (absl::Status s = image_->Create(0666); !s.ok()) return s;
+  if (absl::Status s = image_->Create(options_.mode & 0777); !s.ok()) return s;
   job.PublishDetails({{"target", options_.filename}, {"temporary", image_->temporary_path()}});
   if (ftruncate(image_->fd(), static_cast<off_t>(options_.size)) != 0) {
     return FileErrorAt("cannot extend", options_.filename, options_.size, errno);

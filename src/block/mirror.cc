@@ -8,6 +8,7 @@
 #include "job-driver/block/mirror.h"
 
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <optional>
 #include <utility>
@@ -83,8 +84,12 @@ class Tracker final : public WriteFilter {
 
 class Mirror final : public JobDriver {
  public:
-  Mirror(uint64_t buffer_bytes, NodeCopier copier, std::shared_ptr<Tracker> tracker)
-      : buffer_bytes_(buffer_bytes), copier_(std::move(copier)), tracker_(std::move(tracker)), map_(tracker_->map) {}
+  Mirror(uint64_t buffer_bytes, Nanoseconds most_standstill, NodeCopier copier, std::shared_ptr<Tracker> tracker)
+      : buffer_bytes_(buffer_bytes),
+        most_standstill_(most_standstill),
+        copier_(std::move(copier)),
+        tracker_(std::move(tracker)),
+        map_(tracker_->map) {}
   ~Mirror() override { StopTracking(); }
 
   std::string_view type() const override { return "mirror"; }
@@ -111,6 +116,7 @@ class Mirror final : public JobDriver {
   }
 
   const uint64_t buffer_bytes_;
+  const Nanoseconds most_standstill_;  // of clients, while the rest is copied
   NodeCopier copier_;
   const std::shared_ptr<Tracker> tracker_;
   PieceMap& map_;
@@ -122,6 +128,7 @@ class Mirror final : public JobDriver {
   uint64_t cursor_ = 0;         // where to look for the next piece
   int passes_ = 0;              // how often that has come to the end
   bool ready_ = false;
+  bool flushed_ = false;   // the target, once it was told to end
   bool complete_ = false;  // somebody has asked for it: users are switched at the commit
 };
 
@@ -157,8 +164,14 @@ Co<absl::Status> Mirror::CopyUntilToldToEnd(JobContext& job) {
     }
     // What is missing now is no more than can be copied while clients have to wait.
     if (IsToldToEnd(job) && Remaining() <= buffer_bytes_) {
-      if (copies_.size() == 0) co_return absl::OkStatus();
-      co_await copies_.AtMost(0);  // an error of theirs may stop the job yet
+      if (copies_.size() > 0) {
+        co_await copies_.AtMost(0);  // an error of theirs may stop the job yet
+        continue;
+      }
+      if (flushed_) co_return absl::OkStatus();
+      // All but what clients write from now on, so that they do not have to wait for it at the end.
+      flushed_ = true;
+      if (absl::Status s = co_await copier_.FlushTarget(job); !s.ok()) co_return s;
       continue;
     }
 
@@ -219,7 +232,16 @@ Co<absl::Status> Mirror::Complete(JobContext& job) {
 // --- Its end: source and target are drained, by the core ---
 
 Co<absl::Status> Mirror::Prepare() {
+  Clock& clock = copier_.source().core().main_context().clock();
+  const TimePoint deadline = clock.Now() + most_standstill_;
   while (copier_.status().ok()) {
+    if (map_.missing_bytes() != 0 && clock.Now() > deadline) {
+      copier_.Fail(absl::DeadlineExceededError(
+          absl::StrCat("users of node '", copier_.source().name(), "' have waited for the end of the mirror for ",
+                       std::chrono::duration<double>(most_standstill_).count(), " s, and ", map_.missing_bytes(),
+                       " bytes are still to be copied; they stay there")));
+      break;
+    }
     std::optional<Piece> piece = map_.Take(0, copier_.piece_bytes(), /*still_missing=*/false);
     if (!piece.has_value()) break;
     Spawn(*job_, *std::move(piece), /*ask=*/false);
@@ -235,10 +257,10 @@ Co<absl::Status> Mirror::Prepare() {
 }
 
 Co<absl::Status> Mirror::Commit() {
-  // Another section over the source may be open, too: of a mirror that ends now and has it for its target.
+  // Another section over the source may be open, too, and its owner may have written there.
   if (complete_ && map_.missing_bytes() != 0) {
     co_return absl::AbortedError(absl::StrCat("node '", copier_.source().name(),
-                                              "' was written to by another job that ",
+                                              "' was written to by somebody else who ",
                                               "has it drained, after the last copy: its users stay there"));
   }
   if (complete_) SwitchUsers(copier_.source(), copier_.target());
@@ -269,8 +291,8 @@ absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, const MirrorOpt
   if (!copier.ok()) return copier.status();
   spec.still_at_end = spec.resources;
   const auto tracker = std::make_shared<Tracker>(options, copier->target_use());
-  auto driver =
-      std::make_unique<Mirror>(std::max(options.buffer_bytes, options.granularity), *std::move(copier), tracker);
+  auto driver = std::make_unique<Mirror>(std::max(options.buffer_bytes, options.granularity), spec.drain_timeout,
+                                         *std::move(copier), tracker);
   return CreateFilteringJob(core, std::move(spec), *options.source, section, tracker, tracker->map, std::move(driver));
 }
 

@@ -107,6 +107,11 @@ TEST_F(CreateImageTest, WhatTheProcessDoesNotGrantIsNotGranted) {
   EXPECT_EQ(Stat(path_).st_mode & 0777, 0640u);
 }
 
+TEST_F(CreateImageTest, AnImageIsNobodyElsesIfItIsToBe) {
+  EXPECT_EQ(Run({.size = 512, .mode = 0600}), "succeeded");
+  EXPECT_EQ(Stat(path_).st_mode & 0777, 0600u);
+}
+
 TEST_F(CreateImageTest, AnImageThatExistsStaysAsItIsUnlessItIsToBeReplaced) {
   WriteFile(path_, "precious");
   EXPECT_THAT(Run({.size = 512}), StartsWith("failed: target '" + path_ + "' exists"));

@@ -238,6 +238,7 @@ TEST_F(JobctlMirrorTest, WritersGoOnInTheTargetAndLoseNothing) {
     EXPECT_EQ(proof.out, absl::StrCat("all ", Number(out, "blocks"), " blocks are in '", to_a_, "'\n"));
     EXPECT_EQ(Verify(a_, ledger_).exit_status, 1) << "they wrote elsewhere after the switch";
     unlink(to_a_.c_str());
+    unlink(ledger_.c_str());
   }
 }
 
@@ -269,8 +270,32 @@ TEST_F(JobctlMirrorTest, WhatIsNoLedgerIsRefused) {
   EXPECT_THAT(none.err, HasSubstr("b' is no ledger; `jobctl mirror --writers N --ledger FILE` writes one"));
   ASSERT_EQ(Mirror({"--writers", "1", "--ledger", ledger_, b_, to_b_}).exit_status, 0);
   EXPECT_EQ(Verify(dir_.Path("nope"), ledger_).exit_status, 2);
-  WriteFile(ledger_, ReadFile(ledger_) + "4096 some 12\n");
+  const std::string whole = ReadFile(ledger_);
+  const std::string cut = whole.substr(0, whole.rfind("# end"));
+  WriteFile(ledger_, cut + "4096 some 12\n");
   EXPECT_THAT(Verify(to_b_, ledger_).err, ContainsRegex("ledger', line [0-9]+, is not a new offset"));
+  WriteFile(ledger_, cut);
+  EXPECT_THAT(Verify(to_b_, ledger_).err, ContainsRegex("ledger' has been cut off after line [0-9]+"));
+}
+
+TEST_F(JobctlMirrorTest, LedgerIsNotWrittenOverAnythingElse) {
+  WriteFile(ledger_, "precious");
+  const Result exists = Mirror({"--writers", "1", "--ledger", ledger_, b_, to_b_});
+  EXPECT_EQ(exists.exit_status, 2);
+  EXPECT_THAT(exists.err, HasSubstr("ledger' exists, and is not replaced"));
+  EXPECT_EQ(ReadFile(ledger_), "precious");
+  EXPECT_THAT(dir_.Names(), ElementsAre("a", "b", "ledger"));
+  // Nor over the target that is only made in between: the clients' writes are there.
+  const Result target = Mirror({"--writers", "1", "--ledger", to_b_, b_, to_b_});
+  EXPECT_EQ(target.exit_status, 1);
+  EXPECT_THAT(target.err + target.out, HasSubstr("File exists"));
+  EXPECT_EQ(ReadFile(to_b_).size(), ReadFile(b_).size());
+}
+
+TEST_F(JobctlMirrorTest, WhoCannotReadTheSourceCannotReadTheCopy) {
+  ASSERT_EQ(chmod(a_.c_str(), 0600), 0);
+  ASSERT_EQ(Mirror({a_, to_a_}).exit_status, 0);
+  EXPECT_EQ(Stat(to_a_).st_mode & 0777, 0600u);
 }
 
 TEST_F(JobctlMirrorTest, JsonHasOneObjectPerLine) {
@@ -315,6 +340,7 @@ TEST_F(JobctlMirrorTest, AnswerSwitchesOverKeepsOrCancels) {
       EXPECT_EQ(Verify(a_, ledger_).exit_status, 0) << "the source is as its clients know it";
     }
     EXPECT_THAT(dir_.Names(), ElementsAre("a", "b", "ledger"));
+    EXPECT_EQ(unlink(ledger_.c_str()), 0);
   }
 }
 

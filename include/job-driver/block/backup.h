@@ -61,9 +61,10 @@ struct BackupOptions {
 //   and as CreateJob, and DrainedSection::Open
 //
 // The job: progress counts bytes. A paused one has no request in flight, but for what clients are about to overwrite.
-// When Run ends the copy is complete, and on stable storage. It cannot be cancelled softly. However it ends, clients
-// that are just copying for it do so to the end; as long as they do the target is in use. One that is abandoned
-// (AbandonJob) is over for them when the last JobRef has gone.
+// When Run ends the copy is complete, and on stable storage; with kNone it has no end of its own, and what it has
+// copied is there once it has been cancelled. It cannot be cancelled softly. However it ends, clients that are just
+// copying for it do so to the end; as long as they do the target is in use. One that is abandoned (AbandonJob) is over
+// for them when the last JobRef has gone.
 absl::StatusOr<JobRef> CreateBackup(JobCore& core, JobSpec spec, const BackupOptions& options,
                                     const DrainedSection& section) JOBCORE_EXCLUDES(job_mutex);
 [[nodiscard]] Co<absl::StatusOr<JobRef>> CreateBackup(JobCore& core, JobSpec spec, BackupOptions options,

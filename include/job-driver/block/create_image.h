@@ -32,6 +32,7 @@ struct CreateImageOptions {
   std::string filename = {};
   uint64_t size = 0;  // bytes, to 2^63 - 1
   Preallocation preallocation = Preallocation::kOff;
+  unsigned mode = 0666;        // permissions, less the process's umask
   bool replace = false;        // an image that exists, and that nobody uses
   bool sync = true;            // false: need not outlive a power failure
   IoEngine* engine = nullptr;  // does the I/O; outlives the job

@@ -6,7 +6,9 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <random>
+#include <span>
 #include <system_error>
 #include <utility>
 
@@ -157,6 +159,8 @@ void Clients::Start() {
   for (const auto& client : clients_) client->Start();
 }
 
+bool Clients::switched() const { return clients_.front()->node() == target_.node; }
+
 void Clients::Stop() {
   for (const auto& client : clients_) client->Finish();
   AioWaitWhileUnlocked(core_, [this] { return running_ > 0; }, {.name = "the writers"}).IgnoreError();
@@ -172,8 +176,7 @@ Ledger Clients::Acknowledged() const {
 }
 
 ClientReport Clients::Verify(const std::string& job) {
-  const bool switched = clients_.front()->node() == target_.node;
-  const Side& now = switched ? target_ : source_;
+  const Side& now = switched() ? target_ : source_;
   ClientReport report = {.job = job, .image = now.filename};
   Ledger before;
   for (const auto& client : clients_) {
@@ -188,7 +191,7 @@ ClientReport Clients::Verify(const std::string& job) {
   Spawn("verification", Compare(now.node, std::move(acknowledged), absl::StrCat("lost in ", Quoted(now.filename)),
                                 report, report.lost, done));
   AioWaitWhileUnlocked(core_, [&] { return !done; }, {.name = "the verification"}).IgnoreError();
-  if (switched) {
+  if (switched()) {
     done = false;
     uint64_t strays = 0;
     Spawn("verification", Compare(source_.node, std::move(before),
@@ -201,7 +204,11 @@ ClientReport Clients::Verify(const std::string& job) {
 
 Co<void> Clients::Compare(std::shared_ptr<Node> node, Ledger ledger, std::string text, ClientReport& report,
                           uint64_t& count, bool& done) {
-  alignas(kBlockBytes) std::array<std::byte, kBlockBytes> block{};
+  struct alignas(kBlockBytes) Block {  // in a coroutine's frame it would not be aligned
+    std::array<std::byte, kBlockBytes> bytes{};
+  };
+  const auto allocated = std::make_unique<Block>();
+  const std::span<std::byte> block = allocated->bytes;
   for (const auto& [offset, entry] : ledger) {
     const Admission in = co_await node->resource().Admit();
     const int error = co_await node->Read(in, offset, block);

@@ -51,6 +51,8 @@ class Clients {
   void Start();
   // Lets each write a few more times, and then stop. Waits until they have; without Start, or twice, does nothing.
   void Stop() JOBCORE_EXCLUDES(jobcore::job_mutex);
+  // Any thread: they are users of the target by now.
+  bool switched() const;
   // Reads both images. After Stop.
   ClientReport Verify(const std::string& job) JOBCORE_EXCLUDES(jobcore::job_mutex);
   // What is to be in the image where they are now. After Stop.

@@ -2,22 +2,29 @@
 
 #include "tools/jobctl/ledger.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <fstream>
+#include <string_view>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "block/file_error.h"
+#include "block/unique_fd.h"
 
 namespace jobctl {
 namespace {
 
 using jobcore::internal::FileError;
 using jobcore::internal::Quoted;
+using jobcore::internal::UniqueFd;
 
 constexpr char kHeader[] = "# jobctl ledger: blocks of 4096 bytes, newest write to each: offset number crc32";
+constexpr char kEnd[] = "# end, blocks: ";
 
 bool ParseLine(const std::string& line, Ledger& ledger) {
   const std::vector<std::string> words = absl::StrSplit(line, ' ');
@@ -33,12 +40,21 @@ bool ParseLine(const std::string& line, Ledger& ledger) {
 }  // namespace
 
 absl::Status WriteLedger(const std::string& filename, const Ledger& ledger) {
-  std::ofstream file(filename);
-  file << kHeader << "\n";
+  std::string text = absl::StrCat(kHeader, "\n");
   for (const auto& [offset, entry] : ledger) {
-    file << absl::StrCat(offset, " ", entry.number, " ", absl::Hex(entry.crc, absl::kZeroPad8)) << "\n";
+    absl::StrAppend(&text, offset, " ", entry.number, " ", absl::Hex(entry.crc, absl::kZeroPad8), "\n");
   }
-  if (!file.flush()) return FileError("cannot write", filename, errno);
+  absl::StrAppend(&text, kEnd, ledger.size(), "\n");
+  const UniqueFd file(open(filename.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (!file) return FileError("cannot create", filename, errno);
+  for (std::string_view left = text; !left.empty();) {
+    const ssize_t n = write(file.get(), left.data(), left.size());
+    if (n >= 0) {
+      left.remove_prefix(static_cast<size_t>(n));
+    } else if (errno != EINTR) {
+      return FileError("cannot write", filename, errno);
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -51,13 +67,16 @@ absl::StatusOr<Ledger> ReadLedger(const std::string& filename) {
     return absl::InvalidArgumentError(
         absl::StrCat(Quoted(filename), " is no ledger; `jobctl mirror --writers N --ledger FILE` writes one"));
   }
-  for (int number = 2; std::getline(file, line); ++number) {
+  int number = 1;
+  while (std::getline(file, line)) {
+    ++number;
+    if (line == absl::StrCat(kEnd, ledger.size())) return ledger;
     if (!ParseLine(line, ledger)) {
       return absl::InvalidArgumentError(
           absl::StrCat(Quoted(filename), ", line ", number, ", is not a new offset, a number and a checksum"));
     }
   }
-  return ledger;
+  return absl::InvalidArgumentError(absl::StrCat(Quoted(filename), " has been cut off after line ", number));
 }
 
 }  // namespace jobctl

@@ -4,6 +4,7 @@
 //
 //   # jobctl ledger: blocks of 4096 bytes, newest write to each: offset number crc32
 //   8192 17 5d1a30f2
+//   # end, blocks: 1
 
 #ifndef JOBCORE_TOOLS_JOBCTL_LEDGER_H_
 #define JOBCORE_TOOLS_JOBCTL_LEDGER_H_
@@ -25,6 +26,7 @@ struct LedgerEntry {
 // By offsets.
 using Ledger = std::map<uint64_t, LedgerEntry>;
 
+// Makes the file. AlreadyExists: there is one, which may be precious.
 absl::Status WriteLedger(const std::string& filename, const Ledger& ledger);
 // InvalidArgument: it is none; the text says in which line.
 absl::StatusOr<Ledger> ReadLedger(const std::string& filename);

@@ -99,7 +99,7 @@ void AddAsking(CLI::App* command, const char* option, bool& ask, const char* des
 // What all commands that run jobs have.
 void AddSession(CLI::App* command, jobctl::SessionOptions& session) {
   command->add_option("SRC DST", session.paths, "Each source, followed by its target")->type_name("")->required();
-  command->add_flag("--group", session.group, "All or nothing: one failure aborts all");
+  command->add_flag("--group", session.group, "Together: one failure aborts all");
   command->add_option("--iothreads", session.io_threads, "Threads that drive jobs, in turn")
       ->type_name("N")
       ->check(CLI::Range(1, 64).description(""))

@@ -133,9 +133,12 @@ absl::Status MirrorWork::OpenTarget(size_t index) {
 
 absl::Status MirrorWork::CreateTarget(size_t index) {
   Mirror& mirror = mirrors_[index];
-  const std::string& target = means_->pairs[index].target;
+  const auto& [id, source, target] = means_->pairs[index];
+  struct stat file{};
+  if (stat(source.c_str(), &file) != 0) return internal::FileError("cannot look at source", source, errno);
+  // Whoever cannot read the source is not to read its copy.
   absl::StatusOr<NewImage> image =
-      NewImage::Create(means_->core, means_->engine, target, mirror.source->size(), command_.sync);
+      NewImage::Create(means_->core, means_->engine, target, mirror.source->size(), file.st_mode & 0777, command_.sync);
   if (!image.ok()) return image.status();
   mirror.created.emplace(*std::move(image));
   absl::StatusOr<std::shared_ptr<Node>> node = OpenNode(index, target, /*read_only=*/false);
@@ -150,6 +153,9 @@ absl::Status MirrorWork::CheckLedger() const {
     return absl::InvalidArgumentError("--ledger is about writers: it needs --writers N");
   if (means_->pairs.size() > 1) {
     return absl::InvalidArgumentError("--ledger is about one image: it works with one pair of SRC and DST only");
+  }
+  if (std::filesystem::symlink_status(command_.ledger).type() != std::filesystem::file_type::not_found) {
+    return absl::AlreadyExistsError(absl::StrCat("ledger ", Quoted(command_.ledger), " exists, and is not replaced"));
   }
   return absl::OkStatus();
 }
@@ -200,7 +206,9 @@ std::vector<ClientReport> MirrorWork::Finish() {
 
 void MirrorWork::Abandon() {
   for (Mirror& mirror : mirrors_) {
-    if (mirror.created) mirror.created->Remove();
+    // After a switch-over, the clients' last writes are there only.
+    const bool switched = mirror.clients != nullptr && mirror.clients->switched();
+    if (mirror.created && !switched) mirror.created->Remove();
   }
 }
 

@@ -19,8 +19,9 @@ namespace jobctl {
 using namespace jobcore;
 
 absl::StatusOr<NewImage> NewImage::Create(JobCore& core, IoEngine& engine, std::string filename, uint64_t size,
-                                          bool sync) {
-  auto driver = block::MakeCreateImage({.filename = filename, .size = size, .sync = sync, .engine = &engine});
+                                          unsigned mode, bool sync) {
+  auto driver =
+      block::MakeCreateImage({.filename = filename, .size = size, .mode = mode, .sync = sync, .engine = &engine});
   if (!driver.ok()) return driver.status();
   const absl::StatusOr<JobRef> job = CreateJob(core, {.internal = true}, *std::move(driver));
   if (!job.ok()) return job.status();

@@ -19,9 +19,10 @@ namespace jobctl {
 
 class NewImage {
  public:
-  // A hole of `size` bytes, made by a create job. On a thread that may wait. AlreadyExists, and as that job fails.
+  // A hole of `size` bytes, made by a create job. `mode`: as in CreateImageOptions. On a thread that may wait.
+  // AlreadyExists, and as that job fails.
   static absl::StatusOr<NewImage> Create(jobcore::JobCore& core, jobcore::IoEngine& engine, std::string filename,
-                                         uint64_t size, bool sync) JOBCORE_EXCLUDES(jobcore::job_mutex);
+                                         uint64_t size, unsigned mode, bool sync) JOBCORE_EXCLUDES(jobcore::job_mutex);
   NewImage(NewImage&& other) noexcept : filename_(std::move(other.filename_)), file_(other.file_) {
     other.filename_.clear();
   }
