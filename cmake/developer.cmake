@@ -12,7 +12,8 @@ if(PROJECT_IS_TOP_LEVEL)
   set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
   find_program(JOBCORE_CCACHE ccache)
   if(JOBCORE_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
-    set(CMAKE_CXX_COMPILER_LAUNCHER ${JOBCORE_CCACHE})
+    # Without this it does not keep what uses a precompiled header.
+    set(CMAKE_CXX_COMPILER_LAUNCHER env CCACHE_SLOPPINESS=pch_defines,time_macros ${JOBCORE_CCACHE})
   endif()
 endif()
 
@@ -50,5 +51,20 @@ function(jobcore_strict_thread_safety target)
     target_compile_options(${target} PRIVATE -Wthread-safety-negative
                                              -Werror=thread-safety-negative)
     target_compile_definitions(${target} PRIVATE JOBCORE_THREAD_SAFETY_NEGATIVE=1)
+  endif()
+endfunction()
+
+# Where everything is built anyway, a few large files take half the time that many small ones do. Not those of `aio`:
+# their anonymous names are the same here and there.
+function(jobcore_build_in_batches target)
+  if(NOT JOBCORE_SANITIZE AND NOT JOBCORE_BUILD_PROOF)
+    return()
+  endif()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  get_target_property(sources ${target} SOURCES)
+  list(FILTER sources INCLUDE REGEX "src/aio/")
+  set_source_files_properties(${sources} TARGET_DIRECTORY ${target} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(${target} PRIVATE -Wno-subobject-linkage)  # nothing but the main file may have such names
   endif()
 endfunction()
