@@ -62,8 +62,7 @@ struct MirrorOptions {
 //   InvalidArgument      no source or target, both the same or one upon the other, not of one size, bad numbers; the
 //                        source is not drained
 //   FailedPrecondition   another user is in the way: see EdgeOptions. A node is not source and target of jobs at a
-//   time;
-//                        several jobs may copy one source
+//                        time; several jobs may copy one source
 //   and as CreateJob, and DrainedSection::Open
 //
 // The job: progress counts bytes; what clients write while it runs adds to the total. It is READY when all has been
