@@ -252,6 +252,8 @@ Co<absl::Status> Mirror::Prepare() {
   copier_.FreeBuffers();
   if (!copier_.status().ok()) co_return copier_.status();
   job_->progress().SetRemaining(0);  // clients may have copied what seemed to be left
+  copier_.CheckSource();
+  if (!copier_.status().ok()) co_return copier_.status();
   if (absl::Status s = co_await copier_.FlushTarget(*job_); !s.ok()) co_return s;
   co_return complete_ ? CheckSwitch(copier_.source(), *copier_.target()) : absl::OkStatus();
 }
