@@ -110,7 +110,7 @@ class Mirror final : public JobDriver {
   std::optional<Piece> TakeNext();
   void Spawn(JobContext& job, Piece piece, bool ask) JOBCORE_EXCLUDES(job_mutex);
   Co<void> CopyPiece(JobContext& job, Piece piece, bool ask) JOBCORE_EXCLUDES(job_mutex);
-  void NoteEnded() { copier_.source().core().main_context().wait_domain().Kick(); }
+  void NoteEnded() JOBCORE_EXCLUDES(job_mutex) { copier_.source().core().main_context().wait_domain().Kick(); }
   // The end.
   Co<absl::Status> CopyRest() JOBCORE_EXCLUDES(job_mutex);
   Co<void> FlushAtEnd() JOBCORE_EXCLUDES(job_mutex);

@@ -60,7 +60,7 @@ class Session {
   bool Open();
   absl::Status CreateJobs();
   // Those that have been created and are not to be started.
-  void EndJobs();
+  void EndJobs() JOBCORE_EXCLUDES(job_mutex);
   void StartWatchdog();
   void StartJobs();
   // Once per job: says how it has ended.
