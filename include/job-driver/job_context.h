@@ -79,8 +79,8 @@ class JobContext {
   void PublishDetails(JobDetails details) JOBCORE_EXCLUDES(job_mutex);
 
   // A request of the job's own to one of its resources: during Run to one of JobSpec::resources, from Prepare to
-  // Clean (in the main context) to one of still_at_end. Counts as in flight and is never parked: the job itself is
-  // paused when one of its resources is drained.
+  // Clean (or, if the group aborts, to Abort; in the main context) to one of still_at_end. Counts as in flight and is
+  // never parked: the job itself is paused when one of its resources is drained.
   // Job code never awaits Resource::Admit for a resource of its own: it would wait for itself.
   // Cancelled: force-cancelled, while the resource is drained. FailedPrecondition: not one of these, or the job is
   // parked for a drain (what runs beside Run must have come to an end in the Pause hook).

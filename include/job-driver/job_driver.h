@@ -101,8 +101,9 @@ struct JobSpec {
   // What the job works on (resource.h), which must stay until its group has concluded. While one of these is being
   // drained, the job is paused with reason "drain:<its name>"; its own requests (JobContext::Admit) are not parked.
   std::vector<Resource*> resources = {};
-  // What must stand still from before the first Prepare of the group until after its last Clean. The core opens
-  // one section over what all members name here, in one step, and never while the group waits in PENDING.
+  // What must stand still from before the first Prepare of the group until after its last Clean or, if it aborts, its
+  // last Abort. The core opens one section over what all members name here, in one step, and never while the group
+  // waits in PENDING.
   std::vector<Resource*> still_at_end = {};
   Nanoseconds drain_timeout = std::chrono::seconds(30);  // for that; then the job fails, and its group with it
 };

@@ -146,6 +146,7 @@ Co<absl::Status> Backup::Run(JobContext& job) {
   copier_.FreeBuffers();  // a job may wait long for its group
   ShowProgress(job);
   if (thrown) std::rethrow_exception(thrown);
+  copier_.CheckSource();
   if (!copier_.status().ok()) co_return copier_.status();
   if (status.ok()) status = co_await copier_.FlushTarget(job);
   co_return status;

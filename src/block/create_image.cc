@@ -2,7 +2,6 @@
 
 #include "job-driver/block/create_image.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,9 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "block/file_error.h"
-#include "block/image_lock.h"
 #include "block/target_file.h"
-#include "block/unique_fd.h"
 #include "job-common/coroutine.h"
 #include "job-common/io_engine.h"
 #include "job-driver/job_context.h"
@@ -31,7 +28,6 @@ namespace {
 using internal::FileError;
 using internal::FileErrorAt;
 using internal::TargetFile;
-using internal::UniqueFd;
 using Preallocation = CreateImageOptions::Preallocation;
 
 class CreateImage final : public JobDriver {
@@ -48,13 +44,11 @@ class CreateImage final : public JobDriver {
 
  private:
   absl::Status Begin(JobContext& job) JOBCORE_EXCLUDES(job_mutex);
-  absl::Status LockReplaced();
   Co<IoResult> Preallocate(uint64_t offset, size_t bytes);
 
   const CreateImageOptions options_;
   IoEngine& engine_;
   std::optional<TargetFile> image_;
-  UniqueFd replaced_;  // locked, so that nobody begins to use what is about to go
   std::vector<std::byte> zeros_;
 };
 
@@ -87,23 +81,14 @@ absl::Status CreateImage::Begin(JobContext& job) {
   absl::StatusOr<TargetFile> image =
       TargetFile::Open(options_.filename, options_.replace, takes_room ? options_.size : 0, /*source=*/nullptr);
   if (!image.ok()) return image.status();
-  if (absl::Status s = LockReplaced(); !s.ok()) return s;
   image_.emplace(*std::move(image));
+  if (absl::Status s = image_->LockReplaced(); !s.ok()) return s;
   if (absl::Status s = image_->Create(options_.mode & 0777); !s.ok()) return s;
   job.PublishDetails({{"target", options_.filename}, {"temporary", image_->temporary_path()}});
   if (ftruncate(image_->fd(), static_cast<off_t>(options_.size)) != 0) {
     return FileErrorAt("cannot extend", options_.filename, options_.size, errno);
   }
   return absl::OkStatus();
-}
-
-// Whatever has the name now.
-absl::Status CreateImage::LockReplaced() {
-  replaced_ = UniqueFd();
-  if (!options_.replace) return absl::OkStatus();
-  replaced_ = UniqueFd(open(options_.filename.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!replaced_) return errno == ENOENT ? absl::OkStatus() : FileError("cannot open", options_.filename, errno);
-  return internal::LockImage(replaced_.get(), options_.filename, /*writes=*/true, /*required=*/false);
 }
 
 Co<IoResult> CreateImage::Preallocate(uint64_t offset, size_t bytes) {
@@ -120,7 +105,7 @@ Co<absl::Status> CreateImage::Prepare() {
     const IoResult io = co_await DataSync(engine_, image_->fd());
     if (io.error != 0) co_return FileError("cannot sync", options_.filename, io.error);
   }
-  if (absl::Status s = LockReplaced(); !s.ok()) co_return s;  // it may have been replaced while this job ran
+  if (absl::Status s = image_->LockReplaced(); !s.ok()) co_return s;  // it may have been replaced while this job ran
   co_return image_->CheckPublishable();
 }
 
@@ -136,7 +121,6 @@ Co<void> CreateImage::Abort() {
 
 Co<void> CreateImage::Clean() {
   image_.reset();  // a refused rename leaves it
-  replaced_ = UniqueFd();
   co_return;
 }
 

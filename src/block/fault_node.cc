@@ -35,6 +35,7 @@ class FaultNodeImpl final : public FaultNode {
         rules_(std::move(options.rules)) {}
 
   const char* driver() const override { return "blkdebug"; }
+  absl::Status CheckIntact() const override { return image_->node()->CheckIntact(); }
 
   void SetRules(std::vector<FaultRule> rules) override {
     const std::lock_guard lock(mutex_);

@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "block/data_extents.h"
+#include "block/file_change.h"
 #include "block/file_error.h"
 #include "block/file_kind.h"
 #include "block/target_file.h"
@@ -226,18 +227,7 @@ absl::Status Backup::CheckSourceUnchanged() const {
   if (fstat(source_.get(), &now) != 0) {
     return FileError("cannot look at source", options_.source, errno);
   }
-  const off_t before = source_stat_.st_size;
-  if (now.st_size != before) {
-    return absl::DataLossError(
-        absl::StrCat("source ", Quoted(options_.source), now.st_size > before ? " has grown" : " has shrunk",
-                     " while it was being copied: from ", before, " to ", now.st_size, " bytes"));
-  }
-  // Otherwise the copy could hold what the source never held at one time.
-  if (now.st_mtim.tv_sec != source_stat_.st_mtim.tv_sec || now.st_mtim.tv_nsec != source_stat_.st_mtim.tv_nsec) {
-    return absl::DataLossError(
-        absl::StrCat("source ", Quoted(options_.source), " has been modified while it was being copied"));
-  }
-  return absl::OkStatus();
+  return internal::CheckUnchanged("source", options_.source, "while it was being copied", source_stat_, now);
 }
 
 absl::Status Backup::WalkError(const DataExtents& extents) const {

@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "block/file_change.h"
 #include "block/file_error.h"
 #include "block/file_kind.h"
 #include "block/image_lock.h"
@@ -36,16 +37,18 @@ bool IsAligned(uint64_t offset, std::span<const std::byte> buffer) {
 
 class FileNode final : public Node {
  public:
-  FileNode(JobCore& core, FileOptions options, uint64_t size, UniqueFd file, UniqueFd direct)
+  FileNode(JobCore& core, FileOptions options, uint64_t size, const struct stat& opened, UniqueFd file, UniqueFd direct)
       : Node(core, std::move(options.node), size),
         engine_(*options.engine),
         filename_(std::move(options.filename)),
         no_flush_(options.no_flush),
         discard_(options.discard),
+        opened_(opened),
         file_(std::move(file)),
         direct_(std::move(direct)) {}
 
   const char* driver() const override { return "file"; }
+  absl::Status CheckIntact() const override;
 
  protected:
   Co<int> DoRead(const Admission&, uint64_t offset, std::span<std::byte> buffer) override JOBCORE_EXCLUDES(job_mutex);
@@ -71,17 +74,27 @@ class FileNode final : public Node {
   const std::string filename_;
   const bool no_flush_;
   const bool discard_;
-  const UniqueFd file_;    // through the page cache; holds the image's lock
-  const UniqueFd direct_;  // past it; none: not asked for
-  RangeLock pages_;        // of a file that is open for both
+  const struct stat opened_;  // as of then
+  const UniqueFd file_;       // through the page cache; holds the image's lock
+  const UniqueFd direct_;     // past it; none: not asked for
+  RangeLock pages_;           // of a file that is open for both
 };
 
 Co<int> FileNode::DoRead(const Admission&, uint64_t offset, std::span<std::byte> buffer) {
   const int fd = direct_ && IsAligned(offset, buffer) ? direct_.get() : file_.get();
   const IoResult io = co_await jobcore::Read(engine_, fd, offset, buffer);
   if (io.error != 0) co_return io.error;
-  std::fill(buffer.begin() + static_cast<ptrdiff_t>(io.bytes), buffer.end(), std::byte{0});
-  co_return 0;
+  // Fewer bytes: somebody who does not care for locks has cut the file. CheckIntact says so.
+  co_return io.bytes == buffer.size() ? 0 : EIO;
+}
+
+absl::Status FileNode::CheckIntact() const {
+  struct stat now;
+  if (fstat(file_.get(), &now) != 0) return FileError("cannot look at", filename_, errno);
+  if (!S_ISREG(now.st_mode)) return absl::OkStatus();  // a device does not tell
+  constexpr char kSince[] = "since it was opened, by somebody who does not heed its lock";
+  if (read_only()) return internal::CheckUnchanged("file", filename_, kSince, opened_, now);
+  return internal::CheckSameSize("file", filename_, kSince, static_cast<off_t>(size()), now.st_size);
 }
 
 Co<int> FileNode::DoWrite(const Admission&, NodeWrite write) {
@@ -144,8 +157,11 @@ Co<absl::StatusOr<BlockStatus>> FileNode::DoStatus(const Admission&, uint64_t of
   const auto from = static_cast<off_t>(offset);
   const off_t data = lseek(file_.get(), from, SEEK_DATA);
   if (data < 0) {
-    if (errno == ENXIO) co_return BlockStatus{.length = length, .zero = true, .stored = false};  // nothing but a hole
-    co_return BlockStatus{.length = length};                                                     // it cannot tell
+    if (errno != ENXIO) co_return BlockStatus{.length = length};  // it cannot tell
+    // Nothing but a hole from there to the end, which is not where it was if the file has been cut.
+    const off_t end = lseek(file_.get(), 0, SEEK_END);
+    if (end <= from) co_return BlockStatus{.length = length};  // who reads it is told
+    co_return BlockStatus{.length = std::min(length, static_cast<uint64_t>(end - from)), .zero = true, .stored = false};
   }
   if (data > from) {
     co_return BlockStatus{
@@ -174,6 +190,10 @@ absl::Status OpenError(const std::string& filename, int error) {
   if (stat(filename.c_str(), &found) == 0 && !S_ISREG(found.st_mode) && !S_ISBLK(found.st_mode)) {
     return NoImage(filename, found.st_mode);
   }
+  if (error == EBUSY) {
+    return absl::FailedPreconditionError(absl::StrCat("cannot use ", internal::Quoted(filename),
+                                                      " for writing: it is mounted, or in use in another such way"));
+  }
   return FileError("cannot open", filename, error);
 }
 
@@ -196,8 +216,11 @@ absl::StatusOr<std::shared_ptr<Node>> OpenFileNode(JobCore& core, FileOptions op
     return absl::InvalidArgumentError(absl::StrCat("Node '", options.node.name, "' was given no engine"));
   }
   const int mode = (options.node.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+  // Without O_CREAT, that says something about devices only: the kernel must not use it, as a mounted one, nor let
+  // anybody else have it so.
+  const int exclusive = options.node.read_only ? 0 : O_EXCL;
   // Not to wait for the other end of a pipe.
-  UniqueFd file(open(options.filename.c_str(), mode | O_NONBLOCK));
+  UniqueFd file(open(options.filename.c_str(), mode | exclusive | O_NONBLOCK));
   if (!file) return OpenError(options.filename, errno);
   if (fcntl(file.get(), F_SETFL, 0) != 0) return FileError("cannot open", options.filename, errno);
   if (absl::Status kind = SizeOf(file.get(), options.filename).status(); !kind.ok()) return kind;
@@ -219,7 +242,9 @@ absl::StatusOr<std::shared_ptr<Node>> OpenFileNode(JobCore& core, FileOptions op
   // Now that those who would change it are locked out.
   const absl::StatusOr<uint64_t> size = SizeOf(file.get(), options.filename);
   if (!size.ok()) return size.status();
-  return std::make_shared<FileNode>(core, std::move(options), *size, std::move(file), std::move(direct));
+  struct stat opened;
+  if (fstat(file.get(), &opened) != 0) return FileError("cannot look at", options.filename, errno);
+  return std::make_shared<FileNode>(core, std::move(options), *size, opened, std::move(file), std::move(direct));
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

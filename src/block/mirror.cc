@@ -16,7 +16,10 @@
 #include "absl/strings/str_cat.h"
 #include "block/node_copier.h"
 #include "block/piece_map.h"
+#include "job-common/aio_wait.h"
 #include "job-common/job_core.h"
+#include "job-common/job_mutex.h"
+#include "job-common/job_status.h"
 #include "job-common/task_scope.h"
 #include "job-driver/block/graph.h"
 #include "job-driver/block/write_filter.h"
@@ -107,6 +110,14 @@ class Mirror final : public JobDriver {
   std::optional<Piece> TakeNext();
   void Spawn(JobContext& job, Piece piece, bool ask) JOBCORE_EXCLUDES(job_mutex);
   Co<void> CopyPiece(JobContext& job, Piece piece, bool ask) JOBCORE_EXCLUDES(job_mutex);
+  void NoteEnded() JOBCORE_EXCLUDES(job_mutex) { copier_.source().core().main_context().wait_domain().Kick(); }
+  // The end.
+  Co<absl::Status> CopyRest() JOBCORE_EXCLUDES(job_mutex);
+  Co<void> FlushAtEnd() JOBCORE_EXCLUDES(job_mutex);
+  // When no more than so many of copies_ are left; or why that is not waited for any longer.
+  Co<absl::Status> EndedAllBut(size_t left) JOBCORE_EXCLUDES(job_mutex);
+  absl::Status CheckMayGoOn() const JOBCORE_EXCLUDES(job_mutex);
+  bool IsGroupAborted() const JOBCORE_EXCLUDES(job_mutex);
   bool IsInSync() const;
   bool IsToldToEnd(const JobContext& job) const { return ready_ && (complete_ || job.cancel_requested()); }
   uint64_t Remaining() const { return map_.missing_bytes() + copying_bytes_; }
@@ -123,13 +134,14 @@ class Mirror final : public JobDriver {
 
   // Of whoever runs: the job's context during Run, the main one after it.
   JobContext* job_ = nullptr;
-  TaskScope copies_;
+  TaskScope copies_;            // in the end, the flush too
   uint64_t copying_bytes_ = 0;  // in flight
   uint64_t cursor_ = 0;         // where to look for the next piece
   int passes_ = 0;              // how often that has come to the end
   bool ready_ = false;
-  bool flushed_ = false;   // the target, once it was told to end
-  bool complete_ = false;  // somebody has asked for it: users are switched at the commit
+  bool flushed_ = false;              // the target, once it was told to end
+  bool complete_ = false;             // somebody has asked for it: users are switched at the commit
+  TimePoint deadline_ = kNoDeadline;  // of Prepare
 };
 
 // --- While clients write ---
@@ -220,6 +232,7 @@ Co<void> Mirror::CopyPiece(JobContext& job, Piece piece, bool ask) {
     map_.AddAndWake(piece.offset, piece.length);
   }
   piece.hold.End();
+  if (deadline_ != kNoDeadline) NoteEnded();
 }
 
 Co<absl::Status> Mirror::Complete(JobContext& job) {
@@ -233,27 +246,64 @@ Co<absl::Status> Mirror::Complete(JobContext& job) {
 
 Co<absl::Status> Mirror::Prepare() {
   Clock& clock = copier_.source().core().main_context().clock();
-  const TimePoint deadline = clock.Now() + most_standstill_;
+  deadline_ = SaturatingAdd(clock.Now(), most_standstill_);
+  if (absl::Status s = co_await CopyRest(); !s.ok()) co_return s;
+  copier_.FreeBuffers();
+  copier_.CheckSource();
+  if (!copier_.status().ok()) co_return copier_.status();
+  job_->progress().SetRemaining(0);  // clients may have copied what seemed to be left
+  copies_.Spawn(FlushAtEnd());
+  if (absl::Status s = co_await EndedAllBut(0); !s.ok()) co_return s;
+  if (!copier_.status().ok()) co_return copier_.status();
+  co_return complete_ ? CheckSwitch(copier_.source(), *copier_.target()) : absl::OkStatus();
+}
+
+Co<absl::Status> Mirror::CopyRest() {
   while (copier_.status().ok()) {
-    if (map_.missing_bytes() != 0 && clock.Now() > deadline) {
-      copier_.Fail(absl::DeadlineExceededError(
-          absl::StrCat("users of node '", copier_.source().name(), "' have waited for the end of the mirror for ",
-                       std::chrono::duration<double>(most_standstill_).count(), " s, and ", map_.missing_bytes(),
-                       " bytes are still to be copied; they stay there")));
-      break;
-    }
+    if (absl::Status s = CheckMayGoOn(); !s.ok() && map_.missing_bytes() != 0) co_return s;
     std::optional<Piece> piece = map_.Take(0, copier_.piece_bytes(), /*still_missing=*/false);
     if (!piece.has_value()) break;
     Spawn(*job_, *std::move(piece), /*ask=*/false);
     job_->progress().SetRemaining(Remaining());
-    co_await copies_.AtMost(copier_.in_flight() - 1);
+    if (absl::Status s = co_await EndedAllBut(copier_.in_flight() - 1); !s.ok()) co_return s;
   }
-  co_await copies_.AtMost(0);
-  copier_.FreeBuffers();
-  if (!copier_.status().ok()) co_return copier_.status();
-  job_->progress().SetRemaining(0);  // clients may have copied what seemed to be left
-  if (absl::Status s = co_await copier_.FlushTarget(*job_); !s.ok()) co_return s;
-  co_return complete_ ? CheckSwitch(copier_.source(), *copier_.target()) : absl::OkStatus();
+  if (absl::Status s = co_await EndedAllBut(0); !s.ok()) co_return s;
+  co_return copier_.status();
+}
+
+Co<void> Mirror::FlushAtEnd() {
+  absl::Status flushed = co_await copier_.FlushTarget(*job_);
+  if (!flushed.ok()) copier_.Fail(std::move(flushed));
+  NoteEnded();
+}
+
+// Unlike AtMost, it gives up on those that hang: the group aborts then. They cannot be taken back, so Clean waits for
+// them, and only then does anything go that they use.
+Co<absl::Status> Mirror::EndedAllBut(size_t left) {
+  const auto go_on = [this, left]() JOBCORE_EXCLUDES(job_mutex) { return copies_.size() > left && !IsGroupAborted(); };
+  if (copies_.size() <= left) co_return absl::OkStatus();
+  const WaitOptions options = {.name = "the end of a mirror", .deadline = deadline_};
+  const absl::Status waited = co_await AioWaitWhile(copier_.source().core().main_context(), go_on, options);
+  if (copies_.size() <= left) co_return absl::OkStatus();
+  co_return CheckMayGoOn();
+}
+
+absl::Status Mirror::CheckMayGoOn() const {
+  const Node& source = copier_.source();
+  if (IsGroupAborted()) return absl::CancelledError("cancelled while its end was being prepared");
+  if (source.core().main_context().clock().Now() <= deadline_) return absl::OkStatus();
+  const uint64_t remaining = Remaining();
+  return absl::DeadlineExceededError(
+      absl::StrCat("users of node '", source.name(), "' have waited for the end of the mirror for ",
+                   std::chrono::duration<double>(most_standstill_).count(), " s, and ",
+                   remaining != 0 ? absl::StrCat(remaining, " bytes are still to be copied")
+                                  : absl::StrCat("node '", copier_.target()->name(), "' is still being flushed"),
+                   "; they stay there"));
+}
+
+bool Mirror::IsGroupAborted() const {
+  JobLock lock(copier_.source().core());
+  return job_->job().status() == JobStatus::kAborting;
 }
 
 Co<absl::Status> Mirror::Commit() {
@@ -269,6 +319,7 @@ Co<absl::Status> Mirror::Commit() {
 
 Co<void> Mirror::Clean() {
   StopTracking();
+  co_await copies_.AtMost(0);  // what Prepare has given up on
   // When this is to be had nobody writes to the target on our behalf any more.
   const RangeLock::Hold all = co_await map_.AcquireAll();
   copier_.Detach();

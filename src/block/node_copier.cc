@@ -125,6 +125,7 @@ Co<bool> NodeCopier::Copy(JobContext& job, uint64_t offset, uint64_t length, boo
                              read ? options_.on_source_error : options_.on_target_error, error);
   }
   if (action == ErrorAction::kReport) {
+    if (read) CheckSource();  // that may say more
     Fail(read ? internal::FileErrorAt("cannot read node", source().name(), offset, error)
               : internal::FileErrorAt("cannot write node", target()->name(), offset, error));
   }

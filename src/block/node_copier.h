@@ -113,6 +113,10 @@ class NodeCopier {
   void Fail(absl::Status status) {
     if (status_.ok()) status_ = std::move(status);
   }
+  // Fails if somebody else has changed the source.
+  void CheckSource() {
+    if (absl::Status intact = source().CheckIntact(); !intact.ok()) Fail(std::move(intact));
+  }
   void FreeBuffers() { buffers_.clear(); }
   // The nodes are not used any more.
   void Detach() {

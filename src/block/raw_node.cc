@@ -20,6 +20,7 @@ class RawNode final : public Node {
         file_(std::move(file)) {}
 
   const char* driver() const override { return "raw"; }
+  absl::Status CheckIntact() const override { return file_->node()->CheckIntact(); }
 
  protected:
   Co<int> DoRead(const Admission& in, uint64_t offset, std::span<std::byte> buffer) override

@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "block/file_error.h"
 #include "block/file_kind.h"
+#include "block/image_lock.h"
 #include "job-common/io_engine.h"
 
 namespace jobcore::inline JOBCORE_ABI::internal {
@@ -122,7 +123,19 @@ absl::Status TargetFile::Create(mode_t mode) {
   return FileError("cannot create a temporary file beside target", path_, errno);
 }
 
-absl::Status TargetFile::CheckPublishable() const {
+absl::Status TargetFile::LockReplaced() {
+  replaced_ = UniqueFd();
+  if (!replace_) return absl::OkStatus();
+  constexpr int kMode = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+  replaced_ = UniqueFd(openat(directory_.get(), name_.c_str(), kMode));
+  if (!replaced_) {
+    // Nothing, or a link: what that leads to stays as it is.
+    return errno == ENOENT || errno == ELOOP ? absl::OkStatus() : FileError("cannot open", path_, errno);
+  }
+  return LockImage(replaced_.get(), path_, /*writes=*/true, /*required=*/false);
+}
+
+absl::Status TargetFile::CheckTemporary() const {
   struct stat named;
   struct stat open;
   if (fstat(file_.get(), &open) != 0) return FileError("cannot look at", temporary_path(), errno);
@@ -133,6 +146,11 @@ absl::Status TargetFile::CheckPublishable() const {
     return absl::FailedPreconditionError(
         absl::StrCat("the temporary file ", Quoted(temporary_path()), " has been replaced"));
   }
+  return absl::OkStatus();
+}
+
+absl::Status TargetFile::CheckPublishable() const {
+  if (absl::Status s = CheckTemporary(); !s.ok()) return s;
   absl::Status status = CheckName(nullptr);
   if (absl::IsAlreadyExists(status)) {
     return absl::AlreadyExistsError(absl::StrCat("target ", Quoted(path_), " has appeared meanwhile"));
@@ -171,10 +189,11 @@ Co<absl::Status> TargetFile::SyncDirectory(IoEngine& engine) {
 
 void TargetFile::Discard() {
   // Nothing can be done about an error; the name says what the file is.
-  if (!temporary_.empty()) unlinkat(directory_.get(), temporary_.c_str(), 0);
+  if (!temporary_.empty() && CheckTemporary().ok()) unlinkat(directory_.get(), temporary_.c_str(), 0);
   temporary_.clear();
   file_ = UniqueFd();
   advice_ = UniqueFd();
+  replaced_ = UniqueFd();
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI::internal

@@ -40,14 +40,20 @@ class TargetFile {
 
   // Makes the temporary file: empty, open for writing. `mode`: its permissions, less the process's umask.
   absl::Status Create(mode_t mode = 0600);
+  // What has the name now is an image that nobody uses, and nobody begins to as long as this lives: FailedPrecondition,
+  // or it cannot be opened. Each call looks anew. Nothing to be done if it is not to be replaced, or is a link, which
+  // is replaced itself.
+  absl::Status LockReplaced();
   // All that may be in the way of Publish.
   absl::Status CheckPublishable() const;
   // Gives the temporary file its name. On error it still is a temporary file.
   absl::Status Publish();
   // Has `engine` sync the directory, so that the name lasts. Home thread; this must stay until it has finished.
   Co<absl::Status> SyncDirectory(IoEngine& engine);
-  // Removes the temporary file, if there is one.
+  // Removes the temporary file, if there is one, and nobody has put another one in its place.
   void Discard();
+  // The temporary file stays where it is, for good.
+  void Leave() { temporary_.clear(); }
 
  private:
   TargetFile(std::string path, std::string directory, std::string name, bool replace)
@@ -57,6 +63,9 @@ class TargetFile {
   // What stands at the target's name now must not be in the way.
   absl::Status CheckName(const struct stat* source) const;
   absl::Status CheckRoom(uint64_t bytes) const;
+  // What has the name of the temporary file is that. By the file, not by its name: somebody may have put another one
+  // there.
+  absl::Status CheckTemporary() const;
 
   const std::string path_;
   const std::string directory_path_;
@@ -65,6 +74,7 @@ class TargetFile {
   UniqueFd directory_;
   UniqueFd file_;
   UniqueFd advice_;
+  UniqueFd replaced_;      // locked
   std::string temporary_;  // its name in the directory; empty: there is none
 };
 

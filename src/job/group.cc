@@ -391,6 +391,13 @@ Co<void> JobOps::Finalise(JobTxn& txn, Members members, CalledHooks called) {
 
   // Phase two: all Commit, or all Abort. Each member concludes before another one's coroutine runs; those whose hooks
   // are none do so together.
+  const auto end_section = [&]() JOBCORE_EXCLUDES(job_mutex) {
+    {
+      JobLock lock(core);
+      txn.section_open_ = false;
+    }
+    section.End();
+  };
   size_t concluded = 0;
   const auto conclude = [&](size_t end) JOBCORE_EXCLUDES(job_mutex) {
     while (concluded < end) {
@@ -416,23 +423,19 @@ Co<void> JobOps::Finalise(JobTxn& txn, Members members, CalledHooks called) {
       if (!hook.trivial()) conclude(i);
       co_await std::move(hook);
     }
+    const bool last = i + 1 == members.size();
+    // Nothing has changed, so nobody has to wait until all has been cleared away, which may have to wait for I/O.
+    if (last && !commit) end_section();
     at.Enter("Clean", &job);
     {
       Co<void> hook = called.clean ? *std::move(called.clean) : job.driver_->Clean();
       if (!hook.trivial()) conclude(i);
       co_await std::move(hook);
     }
-    const bool last = i + 1 == members.size();
     if (status.ok() && !last && i + 1 - concluded < kMostAtOnce) continue;
 
     conclude(i);
-    if (last && drains) {  // nobody sees the end of the group while its resources still stand still
-      {
-        JobLock lock(core);
-        txn.section_open_ = false;
-      }
-      section.End();
-    }
+    if (last && drains) end_section();  // nobody sees the end of the group while its resources still stand still
     JobLock lock(core);
     if (last) {
       for (const JobRef& member : members) ResourceOps::RemoveUser(*member);

@@ -150,13 +150,55 @@ TEST_P(FileNodeTest, DiscardFreesRoomOnlyIfItIsToldTo) {
   EXPECT_EQ(Read(*edge, 0, kSize), Pattern(kSize).replace(8192, 8192, 8192, '\0'));
 }
 
-TEST_P(FileNodeTest, WhatIsReadBehindTheEndOfAFileThatHasShrunkIsZeros) {
-  const auto edge = Edge(Open(), {.user = "client"});
-  ASSERT_EQ(truncate(path_.c_str(), 5000), 0);
-  EXPECT_EQ(Read(*edge, 0, 8192), Pattern(kSize).substr(0, 5000) + std::string(3192, '\0'));
-  EXPECT_EQ(Read(*edge, 60000, 100), std::string(100, '\0'));
-  const BlockStatus status = StatusOf(*edge, 60000, 100);
-  EXPECT_TRUE(status.zero && !status.stored && status.length == 100);
+TEST_P(FileNodeTest, WhatIsBehindTheEndOfAFileThatHasShrunkCannotBeRead) {
+  for (const bool read_only : {false, true}) {
+    WriteFile(path_, Pattern(kSize));
+    const std::shared_ptr<Node> node = Open({.node = {.name = "", .read_only = read_only}});
+    const auto edge = Edge(node, {.user = "client"});
+    EXPECT_TRUE(node->CheckIntact().ok());
+    ASSERT_EQ(truncate(path_.c_str(), 5000), 0);
+    EXPECT_EQ(Read(*edge, 0, 5000), Pattern(kSize).substr(0, 5000));
+    std::string text(8192, '?');
+    for (const uint64_t offset : {uint64_t{0}, uint64_t{8192}, uint64_t{kSize - 8192}}) {
+      EXPECT_EQ(Await(world_, edge->Read(offset, std::as_writable_bytes(std::span(text)))), EIO) << offset;
+      EXPECT_EQ(StatusOf(*edge, offset, 8192).zero, false) << "not a hole: it has no end to lie before";
+    }
+    const absl::Status status = node->CheckIntact();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(path_ + "' has shrunk since it was opened, by somebody who "
+                                                                 "does not heed its lock: from 65536 to 5000 bytes"));
+  }
+}
+
+TEST_P(FileNodeTest, AHoleAtTheEndOfAFileThatHasShrunkEndsThere) {
+  WriteSparseFile(path_, kSize, {});
+  const std::shared_ptr<Node> node = Open();
+  const auto edge = Edge(node, {.user = "client"});
+  if (StatusOf(*edge, 0, kSize).stored) GTEST_SKIP() << "a file system without holes";
+  ASSERT_EQ(truncate(path_.c_str(), 8192), 0);
+  const BlockStatus hole = StatusOf(*edge, 4096, 8192);
+  EXPECT_TRUE(hole.zero);
+  EXPECT_EQ(hole.length, 4096u);
+  EXPECT_FALSE(StatusOf(*edge, 8192, 4096).zero);
+}
+
+TEST_P(FileNodeTest, ItIsToldWhatOthersHaveDoneToAFileAndItsOwnChangesAreNone) {
+  {
+    const std::shared_ptr<Node> node = Open();
+    const auto edge = Edge(node, {.user = "client", .writes = true});
+    EXPECT_EQ(Change(*edge, Kind::kZeroes, 0, 4096), 0);
+    ASSERT_TRUE(Await(world_, edge->Resize(kSize * 2)).ok());
+    EXPECT_TRUE(node->CheckIntact().ok()) << node->CheckIntact();
+    ASSERT_EQ(truncate(path_.c_str(), kSize * 3), 0);
+    EXPECT_THAT(std::string(node->CheckIntact().message()), HasSubstr("has grown since"));
+  }
+  const std::shared_ptr<Node> node = Open({.node = {.name = "", .read_only = true}});
+  ASSERT_EQ(chmod(path_.c_str(), 0600), 0);
+  ASSERT_EQ(rename(path_.c_str(), dir_.Path("elsewhere").c_str()), 0);
+  EXPECT_TRUE(node->CheckIntact().ok()) << node->CheckIntact();
+  const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, {.tv_sec = 1, .tv_nsec = 0}};
+  ASSERT_EQ(utimensat(AT_FDCWD, dir_.Path("elsewhere").c_str(), times, 0), 0);
+  EXPECT_THAT(std::string(node->CheckIntact().message()), HasSubstr("has been modified since"));
 }
 
 TEST_P(FileNodeTest, ReadOnlyOneRefusesWritersAndDoesNotChangeTheFile) {
@@ -204,8 +246,8 @@ TEST_P(FileNodeTest, DirectRequestsOfAnyAlignmentAreTaken) {
   EXPECT_EQ(Await(world_, edge->Write(4096, std::as_bytes(std::span(aligned)))), 0);
   EXPECT_EQ(Read(*edge, 4097, 100), std::string(100, 'y'));
   ASSERT_EQ(truncate(path_.c_str(), 5000), 0);
-  EXPECT_EQ(Await(world_, edge->Read(4096, std::as_writable_bytes(std::span(aligned)))), 0);
-  EXPECT_EQ(std::string(aligned, 8192), std::string(904, 'y') + std::string(7288, '\0'));
+  EXPECT_EQ(Await(world_, edge->Read(4096, std::as_writable_bytes(std::span(aligned)))), EIO);
+  EXPECT_EQ(Read(*edge, 4096, 904), std::string(904, 'y'));
 }
 
 // Each of several writers has the bytes of its own in every page: neighbours share pages and must not lose any.

@@ -20,18 +20,38 @@ constexpr uint64_t kSize = uint64_t{4} << 20;
 
 class MirrorEnd : public ::testing::Test {
  protected:
-  // A mirror that waits for its group's finalize; it has been told to switch over.
-  JobRef Pending() {
-    JobSpec spec = {.id = "m", .auto_finalize = false};
+  JobRef Ready(JobSpec spec) {
     spec.drain_timeout = std::chrono::seconds(10);
     const MirrorOptions options = {.source = source_, .target = target_};
     absl::StatusOr<JobRef> job = Await(world_, CreateMirror(world_.core(), spec, options));
     EXPECT_TRUE(job.ok()) << job.status();
     EXPECT_TRUE(StartJob(**job).ok());
     EXPECT_TRUE(world_.RunUntilStatus(*job, "ready"));
-    EXPECT_TRUE(world_.Complete(*job).ok());
-    EXPECT_TRUE(world_.RunUntilStatus(*job, "pending"));
     return *std::move(job);
+  }
+  // One that waits for its group's finalize; it has been told to switch over.
+  JobRef Pending() {
+    JobRef job = Ready({.id = "m", .auto_finalize = false});
+    EXPECT_TRUE(world_.Complete(job).ok());
+    EXPECT_TRUE(world_.RunUntilStatus(job, "pending"));
+    return job;
+  }
+  // Finalizes a job whose target does not answer any more, and waits until it has been asked to do `what`.
+  void FinalizeHanging(const JobRef& job, const std::string& what) {
+    hangs_ = true;
+    target_->before = [this] { return Hang(); };
+    const size_t before = target_->log().size();
+    ASSERT_TRUE(world_.Finalize(job).ok());
+    const auto waits = [&] { return target_->log().size() > before && target_->log().back() == what; };
+    ASSERT_TRUE(world_.RunUntil(waits, "a request that hangs"));
+  }
+  void AnswerAtLast() {
+    hangs_ = false;
+    world_.main().wait_domain().Kick();
+  }
+  Co<void> Hang() {
+    const auto hangs = [this] { return hangs_; };
+    EXPECT_TRUE((co_await AioWaitWhile(world_.main(), hangs, {.name = "a request that hangs"})).ok());
   }
   void Write(uint64_t offset, uint64_t length) {
     const std::string text(length, 'x');
@@ -39,6 +59,7 @@ class MirrorEnd : public ::testing::Test {
   }
 
   TestWorld world_{{.virtual_time = true}};
+  bool hangs_ = false;
   std::shared_ptr<MemoryNode> source_ = MemoryNode::Make(world_, "disk", kSize);
   std::shared_ptr<MemoryNode> target_ = MemoryNode::Make(world_, "copy", kSize);
   std::unique_ptr<NodeEdge> client_ = Edge(source_, {.user = "client", .writes = true});
@@ -74,6 +95,78 @@ TEST_F(MirrorEnd, ClientsDoNotWaitLongerThanTheTimeoutForTheRest) {
   target_->before = nullptr;
   Write(0, 512);
   EXPECT_EQ(source_->content(0, 512), std::string(512, 'x'));
+}
+
+TEST_F(MirrorEnd, ClientsDoNotWaitLongerThanTheTimeoutForARequestThatHangs) {
+  const struct {
+    bool write;
+    const char* hangs;
+    const char* text;
+  } kCases[] = {
+      {false, "flush", "for 10 s, and node 'copy' is still being flushed; they stay there"},
+      {true, "zeroes 0+65536", "for 10 s, and 65536 bytes are still to be copied; they stay there"},
+  };
+  for (const auto& c : kCases) {
+    source_ = MemoryNode::Make(world_, "disk", kSize);
+    target_ = MemoryNode::Make(world_, "copy", kSize);
+    client_ = Edge(source_, {.user = "client", .writes = true});
+    const JobRef job = Pending();
+    if (c.write) Write(0, 512);
+    FinalizeHanging(job, c.hangs);
+    world_.clock().Advance(std::chrono::seconds(11));
+    Write(512, 512);  // now, and not when the request has ended
+    EXPECT_EQ(source_->content(512, 512), std::string(512, 'x'));
+    // Which the job waits for.
+    EXPECT_TRUE(world_.RunUntilStatus(job, "aborting"));
+    EXPECT_THAT(UsersOf(*target_), ::testing::ElementsAre("job 'm'"));
+    AnswerAtLast();
+    ASSERT_TRUE(world_.RunUntilNull(job));
+    EXPECT_THAT(world_.Outcome(job), HasSubstr(c.text));
+    EXPECT_EQ(client_->node(), source_);
+    EXPECT_THAT(UsersOf(*target_), ::testing::IsEmpty());
+  }
+}
+
+TEST_F(MirrorEnd, CancelEndsItAtOnceEvenIfARequestHangs) {
+  const JobRef job = Pending();
+  FinalizeHanging(job, "flush");
+  ASSERT_TRUE(world_.Cancel(job).ok());
+  Write(0, 512);
+  EXPECT_EQ(source_->content(0, 512), std::string(512, 'x'));
+  EXPECT_TRUE(world_.RunUntilStatus(job, "aborting"));
+  AnswerAtLast();
+  ASSERT_TRUE(world_.RunUntilNull(job));
+  EXPECT_THAT(world_.Outcome(job), HasSubstr("cancelled"));
+  EXPECT_EQ(client_->node(), source_);
+}
+
+// Somebody else who has it drained as well may write there, which nobody can keep him from.
+TEST_F(MirrorEnd, NobodyIsSwitchedIfTheOwnerOfAnotherSectionHasWrittenAfterTheLastCopy) {
+  Gate& gate = world_.NewGate();
+  JobTxnBuilder group(world_.core());
+  // The older one is prepared later.
+  const JobRef other = world_.Start({.id = "other", .group = &group}, {.prepare = [&gate]() -> Co<absl::Status> {
+                                      co_await gate.Pass();
+                                      co_return absl::OkStatus();
+                                    }});
+  const JobRef job = Ready({.id = "m", .group = &group});
+  ASSERT_TRUE(group.Seal().ok());
+  ASSERT_TRUE(world_.Complete(job).ok());
+  ASSERT_TRUE(world_.RunUntil([&] { return gate.reached() == 1; }, "the moment between last copy and commit"));
+  {
+    const DrainedSection section = Drained({source_.get()});
+    const Admission in = section.Admit(source_->resource());
+    const std::string text(512, 'y');
+    EXPECT_EQ(Await(world_, source_->Write(in, 0, Bytes(text))), 0);
+  }
+  gate.Open();
+  ASSERT_TRUE(world_.RunUntilNull(job));
+  EXPECT_THAT(world_.Outcome(job),
+              HasSubstr("node 'disk' was written to by somebody else who has it drained, after the "
+                        "last copy: its users stay there"));
+  EXPECT_EQ(client_->node(), source_);
+  EXPECT_EQ(source_->content(0, 512), std::string(512, 'y'));
+  EXPECT_TRUE(world_.RunUntilNull(other));
 }
 
 }  // namespace

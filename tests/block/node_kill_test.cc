@@ -50,7 +50,9 @@ struct Reached {
 
 class Killed {
  public:
-  Killed(uint32_t seed, Reached& reached) : seed_(seed), reached_(reached), journal_(dir_.Path("journal")) {}
+  // `how`: see victim/image_storm_victim.cc.
+  Killed(std::string how, uint32_t seed, Reached& reached)
+      : how_(std::move(how)), seed_(seed), reached_(reached), journal_(dir_.Path("journal")) {}
 
   void Run() {
     KillVictim();
@@ -73,14 +75,12 @@ class Killed {
  private:
   void KillVictim() {
     std::minstd_rand random(seed_ * 7919 + 1);
-    random.discard(3);
-    const char* const how[] = {"round", "switch", "wait"};
-    const std::string kind = how[random() % 3];
-    const uint64_t most = kind == "wait" ? 8000 : random() % 2 == 0 ? 40 : 400;
+    random.discard(4);
+    const uint64_t most = how_ == "wait" ? 8000 : random() % 2 == 0 ? 40 : 400;
     const uint64_t events = 1 + random() % most;
-    ChildProcess victim({IMAGE_STORM_VICTIM, dir_.path(), std::to_string(seed_), ring_ ? "ring" : "threads", kind,
+    ChildProcess victim({IMAGE_STORM_VICTIM, dir_.path(), std::to_string(seed_), ring_ ? "ring" : "threads", how_,
                          std::to_string(events)});
-    if (kind == "wait") {
+    if (how_ == "wait") {
       const TimePoint deadline = Patience(std::chrono::seconds(60));
       while (journal_.size() < events && Clock::System().Now() < deadline) std::this_thread::yield();
       victim.Kill(SIGKILL);
@@ -157,6 +157,7 @@ class Killed {
     EXPECT_TRUE(StampsOf(image, 0) == StampsOf(history_.disk(0).image, 0));
   }
 
+  const std::string how_;
   const uint32_t seed_;
   const bool ring_ = seed_ % 2 != 0;
   Reached& reached_;
@@ -168,11 +169,17 @@ class Killed {
   StormHistory history_{ImageStorm::kDisks, ImageStorm::kBlocks};
 };
 
-constexpr uint64_t kKills = 36;
+constexpr uint64_t kKills = 12;  // each way
 
-TEST(NodeKill, WhatWasAcknowledgedAndWhatHadConcludedSurvivesTheProcess) {
+// A test of its own for each way, as each has so much time only.
+class NodeKill : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Way, NodeKill, ::testing::Values("round", "switch", "wait"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_P(NodeKill, WhatWasAcknowledgedAndWhatHadConcludedSurvivesTheProcess) {
   Reached reached;
-  const uint64_t kills = jobcore_test::ForEachSeed(kKills, [&](uint32_t seed) { Killed(seed, reached).Run(); });
+  const std::string how = GetParam();
+  const uint64_t kills = jobcore_test::ForEachSeed(kKills, [&](uint32_t seed) { Killed(how, seed, reached).Run(); });
   std::printf(
       "%llu kills; %llu writes of blocks acknowledged, %llu flushed; %llu switches, %llu kills within one; %llu "
       "backups and "
@@ -182,11 +189,14 @@ TEST(NodeKill, WhatWasAcknowledgedAndWhatHadConcludedSurvivesTheProcess) {
       static_cast<unsigned long long>(reached.while_switching), static_cast<unsigned long long>(reached.backups),
       static_cast<unsigned long long>(reached.mirrors), static_cast<unsigned long long>(reached.locks_lasted));
   if (kills < kKills) return;
+  EXPECT_NE(reached.flushed, 0u);
+  if (how == "switch") {
+    EXPECT_NE(reached.while_switching, 0u);
+  }
+  if (how != "round") return;  // the others come that far, or not, as it happens
   EXPECT_NE(reached.switches, 0u);
-  EXPECT_NE(reached.while_switching, 0u);
   EXPECT_NE(reached.backups, 0u);
   EXPECT_NE(reached.mirrors, 0u);
-  EXPECT_NE(reached.flushed, 0u);
 }
 
 }  // namespace

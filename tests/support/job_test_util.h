@@ -48,8 +48,9 @@
 
 namespace jobcore {
 
-// No wait of a test takes longer, so a hang is a failure. Far more than anything needs.
-inline TimePoint Patience(std::chrono::seconds limit = std::chrono::seconds(10)) {
+// No wait of a test takes longer, so a hang is a failure. Far more than anything needs, on a machine that is busy with
+// other things too, and less than ctest's patience.
+inline TimePoint Patience(std::chrono::seconds limit = std::chrono::seconds(30)) {
   return SaturatingAdd(Clock::System().Now(), limit);
 }
 

@@ -56,8 +56,7 @@ struct BackupOptions {
 //   InvalidArgument      no source or target, both the same or one upon the other, not of one size, bad numbers; the
 //                        source is not drained
 //   FailedPrecondition   another user is in the way: see EdgeOptions. A node is not source and target of jobs at a
-//   time;
-//                        several jobs may copy one source
+//                        time; several jobs may copy one source
 //   and as CreateJob, and DrainedSection::Open
 //
 // The job: progress counts bytes. A paused one has no request in flight, but for what clients are about to overwrite.

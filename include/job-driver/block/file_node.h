@@ -40,8 +40,10 @@ struct FileOptions {
 //                                  where they only read a raw image). The locks of a process that was killed last
 //                                  until the kernel has ended its requests: with io_uring a moment longer than it
 //
-// A node that is to be written locks out all other writers, whatever its users let others do. The file may be larger
-// than a multiple of 512 bytes; what is read behind its end, if it has shrunk, is zeros.
+// A node that is to be written locks out all other writers, whatever its users let others do; a device is opened
+// exclusively then, so that one that is mounted is refused. The file may be larger than a multiple of 512 bytes. Where
+// somebody who does not heed locks has cut it, reads fail with EIO. CheckIntact names the file and both sizes then, or
+// if it has grown; of a read-only node also if the file has been modified.
 absl::StatusOr<std::shared_ptr<Node>> OpenFileNode(JobCore& core, FileOptions options);
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

@@ -62,17 +62,18 @@ struct MirrorOptions {
 //   InvalidArgument      no source or target, both the same or one upon the other, not of one size, bad numbers; the
 //                        source is not drained
 //   FailedPrecondition   another user is in the way: see EdgeOptions. A node is not source and target of jobs at a
-//   time;
-//                        several jobs may copy one source
+//                        time; several jobs may copy one source
 //   and as CreateJob, and DrainedSection::Open
 //
 // The job: progress counts bytes; what clients write while it runs adds to the total. It is READY when all has been
 // copied once and what has been written since fits into buffer_bytes, so however fast clients write, as long as copying
 // is faster. A paused one has no request in flight, but for what clients write in write-blocking mode. It can be
 // completed unless the users of the source cannot be switched, which the reply says. At its end they wait for what has
-// been written since READY, and for a flush of it; JobSpec::drain_timeout limits the copying as well (then the job
-// fails). Once that has been accepted it switches, though somebody may cancel it softly afterwards. Force-cancel, and
-// any failure, leave the source as it was, and the target in part.
+// been written since READY, and for a flush of it, but no longer than JobSpec::drain_timeout (then the job fails), nor
+// when it is force-cancelled meanwhile. A request that hangs cannot be taken back: by then it is decided that nobody is
+// switched, but the job is ABORTING until the request has ended, and nothing that it uses goes before. Once a
+// completion has been accepted it switches, though somebody may cancel it softly afterwards. Force-cancel, and any
+// failure, leave the source as it was, and the target in part.
 absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, const MirrorOptions& options,
                                     const DrainedSection& section) JOBCORE_EXCLUDES(job_mutex);
 [[nodiscard]] Co<absl::StatusOr<JobRef>> CreateMirror(JobCore& core, JobSpec spec, MirrorOptions options,

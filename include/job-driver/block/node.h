@@ -84,6 +84,9 @@ class Node : public std::enable_shared_from_this<Node> {
   bool read_only() const { return read_only_; }
   std::shared_ptr<AioContext> context() const;
   Resource& resource() { return resource_; }
+  // What it stands for is as this process has left it, as far as can be told; otherwise an error that says what
+  // somebody else has done. Jobs ask before they call a copy whole. May block for a moment.
+  virtual absl::Status CheckIntact() const { return absl::OkStatus(); }
   JobCore& core() const { return resource_.core(); }
 
   // --- Requests: a home thread, with an admission to this node that lasts until they are over ---

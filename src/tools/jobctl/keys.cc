@@ -25,8 +25,10 @@ void SetMode(const termios& before) {
 
 }  // namespace
 
+bool Keys::Possible() { return isatty(STDIN_FILENO) == 1; }
+
 std::unique_ptr<Keys> Keys::Create(jobcore::AioContext& context, Callback callback) {
-  if (isatty(STDIN_FILENO) != 1) return nullptr;
+  if (!Possible()) return nullptr;
   std::unique_ptr<Keys> keys(new Keys(context, std::move(callback)));
   keys->Claim();
   return keys;

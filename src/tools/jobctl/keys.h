@@ -21,7 +21,9 @@ namespace jobctl {
 class Keys {
  public:
   using Callback = absl::AnyInvocable<void(char key)>;
-  // Null: standard input is no terminal. Claims it.
+  // Standard input is a terminal.
+  static bool Possible();
+  // Null: it is none. Claims it.
   static std::unique_ptr<Keys> Create(jobcore::AioContext& context, Callback callback);
   ~Keys() { Release(); }
   Keys(const Keys&) = delete;

@@ -46,30 +46,39 @@ SIGUSR1 prints what every job waits for on standard error.
 Exit status: 0 all done; 1 something failed; 2 bad input, nothing was written; 130 cancelled.)";
 
 constexpr char kMirrorFooter[] = R"(
-A target that does not exist is made, as large as its source and sparse; it is removed again if the
-mirror does not succeed. One that exists needs --force, and must have the source's size.
+Each target appears under its name when its copy is whole, or not at all. Until then it is a hidden
+file beside it, `.NAME.jobcore-XXXXXX`, as large as the source and sparse. --force replaces a target
+that exists: it stays as it is until then, and for good if the mirror fails. A block device has no
+second name: its content is overwritten, it must have the source's size, and a mounted one is refused.
+
+With --group the targets appear together, after the end of all mirrors, or none does. The file
+system cannot rename several files at once: a crash between the renames can separate them, or
+somebody who takes the name of one in that moment.
 
 A mirror is READY when its target has all but what is being written just then. Then it is completed:
 what is missing is copied while writes wait for a moment, and whoever used the source uses the
 target from then on. With --complete manual jobctl asks on standard input first: `y` or `yes` switches
 over; `k` keeps a copy of that moment, and everybody stays with the source; anything else cancels.
 
-The images are locked, as QEMU does it: others can neither write to a source nor use a target
-meanwhile. So who writes to the source is this program: --writers N is a rehearsal. N clients write
+The images are locked, as QEMU does it: others that heed such locks can neither write to a source nor
+use a target meanwhile. If somebody writes to a source nevertheless, the mirror fails, where the file
+system tells: a file has another size, or another time of modification. So who writes to the source is this program: --writers N is a rehearsal. N clients write
 numbered, checksummed blocks all over the source, which DESTROYS WHAT IS IN IT, follow the
 switch-over, and write to the target for a moment. Then every write that was acknowledged to
-them is looked for in the target. --ledger FILE lists these, for `jobctl verify`.
+them is looked for in the target. --ledger FILE lists these, for `jobctl verify`. (What others write then is
+noticed by the size of the file only, or as lost blocks.)
 
-On a terminal, keys act on all: p pauses, r resumes, c cancels, which takes away the targets that
-were made; s switches over and k keeps the copy, when --complete manual asks; f finalizes, when
---finalize manual asks. r also goes on after an error that has paused a job (--on-error stop).
+On a terminal, keys act on all: p pauses, r resumes, c cancels, which takes away what was made;
+s switches over and k keeps the copy, when --complete manual asks; f finalizes, when --finalize
+manual asks. r also goes on after an error that has paused a job: --on-error stop needs a terminal.
 Signals are as for `jobctl backup`.
 
 Exit status: 0 all done; 1 something failed, or was lost; 2 bad input, nothing was written;
 130 cancelled.)";
 
 constexpr char kVerifyFooter[] = R"(
-Exit status: 0 all is there; 1 something is not; 2 bad input.)";
+Exit status: 0 all is there; 1 something is not, or somebody has modified the image meanwhile; 2 bad
+input.)";
 
 const std::map<std::string, jobctl::SessionOptions::Engine> kEngines = {
     {"auto", jobctl::SessionOptions::Engine::kAuto},
@@ -155,7 +164,7 @@ CLI::App* AddMirror(CLI::App& app, jobctl::MirrorCommand& command) {
   AddSession(mirror, command.session);
   AddAsking(mirror, "--complete", command.session.ask_to_complete, "Whether to ask before switching over");
   AddAsking(mirror, "--finalize", command.session.ask_to_finalize, "Whether to ask once more, when nothing can fail");
-  mirror->add_flag("--force", command.force, "Overwrite targets that exist");
+  mirror->add_flag("--force", command.force, "Replace targets that exist; overwrite block devices");
   mirror->add_option("--copy-mode", command.copy_mode, "Whether writers wait for the target, too")
       ->transform(CLI::CheckedTransformer(kCopyModes).description(""))
       ->type_name("background|write-blocking")
@@ -173,7 +182,8 @@ CLI::App* AddMirror(CLI::App& app, jobctl::MirrorCommand& command) {
       ->check(power_of_two)
       ->type_name("SIZE")
       ->default_str("64k");
-  mirror->add_option("--on-error", command.on_error, "What errors of either image do; stop: pause the job")
+  mirror
+      ->add_option("--on-error", command.on_error, "What errors of either image do; stop: pause the job, on a terminal")
       ->transform(CLI::CheckedTransformer(kOnErrors).description(""))
       ->type_name("report|ignore|stop")
       ->default_str("report");

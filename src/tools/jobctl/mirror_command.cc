@@ -3,8 +3,10 @@
 #include "tools/jobctl/mirror_command.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -16,11 +18,16 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "block/file_error.h"
+#include "block/target_file.h"
+#include "job-common/aio_wait.h"
+#include "job-common/coroutine.h"
 #include "job-driver/block/file_node.h"
 #include "job-driver/resource.h"
 #include "tools/jobctl/clients.h"
+#include "tools/jobctl/keys.h"
 #include "tools/jobctl/ledger.h"
-#include "tools/jobctl/new_image.h"
+#include "tools/jobctl/put.h"
+#include "tools/jobctl/terminal.h"
 #include "tools/jobctl/work.h"
 
 namespace jobctl {
@@ -28,7 +35,9 @@ namespace {
 
 using namespace jobcore;
 using block::Node;
+using internal::FileError;
 using internal::Quoted;
+using internal::TargetFile;
 
 class MirrorWork final : public Work {
  public:
@@ -37,7 +46,8 @@ class MirrorWork final : public Work {
   std::vector<absl::Status> Open(const Means& means) override JOBCORE_EXCLUDES(job_mutex);
   absl::StatusOr<JobRef> CreateJob(size_t index, JobSpec spec) override JOBCORE_EXCLUDES(job_mutex);
   void OnStarted() override;
-  void OnEnded(size_t index, const JobOutcome& outcome, bool completed) override;
+  absl::Status OnEnded(size_t index, const JobOutcome& outcome, bool completed) override;
+  std::vector<absl::Status> Sync() override JOBCORE_EXCLUDES(job_mutex);
   std::vector<ClientReport> Finish() override JOBCORE_EXCLUDES(job_mutex);
   void Abandon() override;
 
@@ -46,22 +56,37 @@ class MirrorWork final : public Work {
   struct Mirror {
     std::shared_ptr<Node> source;
     std::shared_ptr<Node> target;
-    std::optional<NewImage> created;  // its file, unless that has been kept
+    std::optional<TargetFile> file;  // the target's, hidden until the copy is whole; none: it is a device
+    bool named = false;              // no longer hidden
     std::unique_ptr<Clients> clients;
     bool switched = false;  // its clients ought to be with the target
+
+    // After a switch-over, the clients' last writes are in the target only.
+    bool is_precious() const { return clients != nullptr && clients->switched(); }
   };
 
-  absl::StatusOr<std::shared_ptr<Node>> OpenNode(size_t index, const std::string& filename, bool read_only);
+  // `name`: what errors call it.
+  absl::StatusOr<std::shared_ptr<Node>> OpenNode(size_t index, const std::string& name, const std::string& filename,
+                                                 bool read_only);
   absl::Status OpenSource(size_t index);
-  // If there is one.
+  // A device; or sees to it that there can be such a file, and makes none.
   absl::Status OpenTarget(size_t index);
-  absl::Status CreateTarget(size_t index) JOBCORE_EXCLUDES(job_mutex);
+  absl::Status OpenDevice(size_t index);
+  absl::Status CreateTarget(size_t index);
+  // Nothing is in the way of the names that are to be given together with this one.
+  absl::Status CheckName(size_t index);
   absl::Status CheckLedger() const;
 
   const MirrorCommand& command_;
   std::optional<Means> means_;
   std::vector<Mirror> mirrors_;
+  std::optional<absl::Status> names_checked_;  // those of the group
 };
+
+Co<void> SyncDirectory(TargetFile& file, IoEngine& engine, std::optional<absl::Status>& result) {
+  absl::Status synced = co_await file.SyncDirectory(engine);
+  result.emplace(std::move(synced));
+}
 
 // Files are only made when nothing else is wrong.
 std::vector<absl::Status> MirrorWork::Open(const Means& means) {
@@ -78,7 +103,7 @@ std::vector<absl::Status> MirrorWork::Open(const Means& means) {
     note(source.ok() ? OpenTarget(i) : source);
   }
   for (size_t i = 0; i < mirrors_.size() && wrong.empty(); ++i) {
-    if (mirrors_[i].target == nullptr) note(CreateTarget(i));
+    if (mirrors_[i].file) note(CreateTarget(i));
   }
   for (size_t i = 0; i < mirrors_.size() && wrong.empty() && command_.session.writers > 0; ++i) {
     absl::StatusOr<std::unique_ptr<Clients>> clients =
@@ -90,10 +115,11 @@ std::vector<absl::Status> MirrorWork::Open(const Means& means) {
   return wrong;
 }
 
-absl::StatusOr<std::shared_ptr<Node>> MirrorWork::OpenNode(size_t index, const std::string& filename, bool read_only) {
+absl::StatusOr<std::shared_ptr<Node>> MirrorWork::OpenNode(size_t index, const std::string& name,
+                                                           const std::string& filename, bool read_only) {
   return block::OpenFileNode(
       means_->core,
-      {.node = {.name = filename, .context = means_->context(index).shared_from_this(), .read_only = read_only},
+      {.node = {.name = name, .context = means_->context(index).shared_from_this(), .read_only = read_only},
        .filename = filename,
        .engine = &means_->engine,
        .direct = command_.direct,
@@ -101,8 +127,9 @@ absl::StatusOr<std::shared_ptr<Node>> MirrorWork::OpenNode(size_t index, const s
 }
 
 absl::Status MirrorWork::OpenSource(size_t index) {
+  const std::string& source = means_->pairs[index].source;
   absl::StatusOr<std::shared_ptr<Node>> node =
-      OpenNode(index, means_->pairs[index].source, /*read_only=*/command_.session.writers == 0);
+      OpenNode(index, source, source, /*read_only=*/command_.session.writers == 0);
   if (!node.ok()) return node.status();
   mirrors_[index].source = *std::move(node);
   return absl::OkStatus();
@@ -110,22 +137,37 @@ absl::Status MirrorWork::OpenSource(size_t index) {
 
 absl::Status MirrorWork::OpenTarget(size_t index) {
   const auto& [id, source, target] = means_->pairs[index];
-  struct stat file{};
-  if (stat(target.c_str(), &file) != 0 && errno == ENOENT) return absl::OkStatus();
+  struct stat found{};
+  if (stat(target.c_str(), &found) == 0 && S_ISBLK(found.st_mode)) return OpenDevice(index);
+  struct stat from{};
+  if (stat(source.c_str(), &from) != 0) return FileError("cannot look at source", source, errno);
+  const uint64_t room = static_cast<uint64_t>(from.st_blocks) * 512;
+  absl::StatusOr<TargetFile> file = TargetFile::Open(target, command_.force, room, &from);
+  if (absl::IsAlreadyExists(file.status())) {
+    return absl::AlreadyExistsError(absl::StrCat(file.status().message(), "; --force replaces it"));
+  }
+  if (!file.ok()) return file.status();
+  if (absl::Status s = file->LockReplaced(); !s.ok()) return s;
+  mirrors_[index].file.emplace(*std::move(file));
+  return absl::OkStatus();
+}
+
+absl::Status MirrorWork::OpenDevice(size_t index) {
+  const auto& [id, source, target] = means_->pairs[index];
   std::error_code ignored;
   if (std::filesystem::equivalent(source, target, ignored)) {
-    return absl::InvalidArgumentError(absl::StrCat("target ", Quoted(target), " is the same file as the source"));
+    return absl::InvalidArgumentError(absl::StrCat("target ", Quoted(target), " is the same device as the source"));
   }
-  if ((S_ISREG(file.st_mode) || S_ISBLK(file.st_mode)) && !command_.force) {
-    return absl::AlreadyExistsError(absl::StrCat("target ", Quoted(target), " exists; --force overwrites its content"));
+  if (!command_.force) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("target ", Quoted(target), " is a block device; --force overwrites its content"));
   }
-  absl::StatusOr<std::shared_ptr<Node>> node = OpenNode(index, target, /*read_only=*/false);
+  absl::StatusOr<std::shared_ptr<Node>> node = OpenNode(index, target, target, /*read_only=*/false);
   if (!node.ok()) return node.status();
   const uint64_t size = mirrors_[index].source->size();
   if ((*node)->size() != size) {
     return absl::InvalidArgumentError(absl::StrCat("target ", Quoted(target), " has ", (*node)->size(),
-                                                   " bytes, but its source ", Quoted(source), " has ", size,
-                                                   "; a target that does not exist is made as large as its source"));
+                                                   " bytes, but its source ", Quoted(source), " has ", size));
   }
   mirrors_[index].target = *std::move(node);
   return absl::OkStatus();
@@ -134,14 +176,16 @@ absl::Status MirrorWork::OpenTarget(size_t index) {
 absl::Status MirrorWork::CreateTarget(size_t index) {
   Mirror& mirror = mirrors_[index];
   const auto& [id, source, target] = means_->pairs[index];
-  struct stat file{};
-  if (stat(source.c_str(), &file) != 0) return internal::FileError("cannot look at source", source, errno);
+  struct stat from{};
+  if (stat(source.c_str(), &from) != 0) return FileError("cannot look at source", source, errno);
   // Whoever cannot read the source is not to read its copy.
-  absl::StatusOr<NewImage> image =
-      NewImage::Create(means_->core, means_->engine, target, mirror.source->size(), file.st_mode & 0777, command_.sync);
-  if (!image.ok()) return image.status();
-  mirror.created.emplace(*std::move(image));
-  absl::StatusOr<std::shared_ptr<Node>> node = OpenNode(index, target, /*read_only=*/false);
+  if (absl::Status s = mirror.file->Create(from.st_mode & 0777); !s.ok()) return s;
+  const uint64_t size = mirror.source->size();
+  if (ftruncate(mirror.file->fd(), static_cast<off_t>(size)) != 0) {
+    return internal::FileErrorAt("cannot extend", target, size, errno);
+  }
+  absl::StatusOr<std::shared_ptr<Node>> node =
+      OpenNode(index, target, mirror.file->temporary_path(), /*read_only=*/false);
   if (!node.ok()) return node.status();
   mirror.target = *std::move(node);
   return absl::OkStatus();
@@ -182,9 +226,56 @@ void MirrorWork::OnStarted() {
   }
 }
 
-void MirrorWork::OnEnded(size_t index, const JobOutcome& outcome, bool completed) {
-  mirrors_[index].switched = outcome.succeeded() && completed;
-  if (outcome.succeeded() && mirrors_[index].created) mirrors_[index].created->Keep();
+absl::Status MirrorWork::OnEnded(size_t index, const JobOutcome& outcome, bool completed) {
+  Mirror& mirror = mirrors_[index];
+  mirror.switched = outcome.succeeded() && completed;
+  if (!mirror.file) return absl::OkStatus();
+  if (!outcome.succeeded()) {
+    if (!mirror.is_precious()) mirror.file->Discard();
+    return absl::OkStatus();
+  }
+  absl::Status status = CheckName(index);
+  if (status.ok()) status = mirror.file->Publish();
+  mirror.named = status.ok();
+  if (mirror.named) return absl::OkStatus();
+  if (!mirror.is_precious()) {
+    mirror.file->Discard();
+    return status;
+  }
+  status = absl::Status(status.code(), absl::StrCat(status.message(), "; the clients' last writes are in ",
+                                                    Quoted(mirror.file->temporary_path())));
+  mirror.file->Leave();
+  return status;
+}
+
+absl::Status MirrorWork::CheckName(size_t index) {
+  const auto check = [](Mirror& mirror) {
+    if (!mirror.file) return absl::OkStatus();
+    // What has the name may have been replaced meanwhile.
+    if (absl::Status s = mirror.file->LockReplaced(); !s.ok()) return s;
+    return mirror.file->CheckPublishable();
+  };
+  if (!command_.session.group) return check(mirrors_[index]);
+  // The first of them to end asks for all: they have all succeeded, or will all have failed.
+  if (!names_checked_) {
+    names_checked_ = absl::OkStatus();
+    for (Mirror& mirror : mirrors_) names_checked_->Update(check(mirror));
+  }
+  return *names_checked_;
+}
+
+// They have had their names for a while: that is when this may take its time.
+std::vector<absl::Status> MirrorWork::Sync() {
+  std::vector<absl::Status> wrong;
+  for (Mirror& mirror : mirrors_) {
+    if (!mirror.named || !command_.sync) continue;
+    std::optional<absl::Status> synced;
+    Spawn("sync of a directory", SyncDirectory(*mirror.file, means_->engine, synced));
+    AioWaitWhileUnlocked(means_->core, [&] { return !synced.has_value(); }, {.name = "the sync of a directory"})
+        .IgnoreError();
+    if (!synced->ok()) wrong.push_back(*std::move(synced));
+  }
+  return wrong;
 }
 
 std::vector<ClientReport> MirrorWork::Finish() {
@@ -206,15 +297,23 @@ std::vector<ClientReport> MirrorWork::Finish() {
 
 void MirrorWork::Abandon() {
   for (Mirror& mirror : mirrors_) {
-    // After a switch-over, the clients' last writes are there only.
-    const bool switched = mirror.clients != nullptr && mirror.clients->switched();
-    if (mirror.created && !switched) mirror.created->Remove();
+    if (!mirror.file || mirror.named) continue;
+    if (!mirror.is_precious()) {
+      mirror.file->Discard();
+    } else if (!mirror.file->Publish().ok()) {
+      mirror.file->Leave();
+    }
   }
 }
 
 }  // namespace
 
 int RunMirror(const MirrorCommand& command) {
+  // It is a key that goes on with a job that an error has paused.
+  if (command.on_error == OnError::kStop && (command.session.json || !CanPaint() || !Keys::Possible())) {
+    Put(STDERR_FILENO, "jobctl: --on-error stop needs a terminal: nobody could resume the job otherwise\n");
+    return kExitUsage;
+  }
   return RunSession(command.session, std::make_unique<MirrorWork>(command));
 }
 

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 using jobcore::internal::Quoted;
 
 // One spelling per directory entry, whether it exists or not. Links at the end are not followed: a target
-// replaces them.
+// replaces them, unless they lead to a device. That can be opened by one only.
 std::string Canonical(const std::string& path) {
   std::error_code error;
   const fs::path parent = fs::weakly_canonical(fs::absolute(path, error).parent_path(), error);

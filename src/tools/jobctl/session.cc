@@ -59,6 +59,8 @@ class Session {
   bool MakeEngine();
   bool Open();
   absl::Status CreateJobs();
+  // Those that have been created and are not to be started.
+  void EndJobs() JOBCORE_EXCLUDES(job_mutex);
   void StartWatchdog();
   void StartJobs();
   // Once per job: says how it has ended.
@@ -116,7 +118,7 @@ class Session {
 };
 
 int Session::Run() {
-  if (!MakeEngine() || !Open()) return kExitUsage;  // nothing has been written until here
+  if (!MakeEngine() || !Open()) return kExitUsage;
 
   absl::StatusOr<SignalWatch> signals =
       SignalWatch::Create(core_.main_context(), [this](int signal) { OnSignal(signal); });
@@ -130,7 +132,8 @@ int Session::Run() {
 
   if (absl::Status s = CreateJobs(); !s.ok()) {
     Complain(s.message());
-    return kExitFailed;  // ~JobCore ends the jobs that were made
+    EndJobs();
+    return kExitFailed;
   }
   if (options_.watchdog_seconds > 0) StartWatchdog();
   StartJobs();
@@ -190,6 +193,15 @@ absl::Status Session::CreateJobs() {
   summaries_.resize(jobs_.size());
   completed_.resize(jobs_.size());
   return group.Seal();
+}
+
+void Session::EndJobs() {
+  monitor::CancelAll(core_);
+  const auto are_there = [this] {
+    JobLock lock(core_);
+    return core_.job_count() != 0;
+  };
+  AioWaitWhileUnlocked(core_, are_there, {.name = "the end of the jobs", .watched = false}).IgnoreError();
 }
 
 void Session::StartWatchdog() {
@@ -423,15 +435,18 @@ void Session::ExitAtOnce() {
 void Session::End(size_t index, const JobOutcome& outcome) {
   if (summaries_[index]) return;
   const Pair& pair = pairs_[index];
-  summaries_[index] = {.id = pair.id,
-                       .source = pair.source,
-                       .target = pair.target,
-                       .outcome = outcome,
-                       .bytes = jobs_[index]->progress().Get().current,
-                       .mirrored = jobs_[index]->type() == "mirror"};
-  work_->OnEnded(index, outcome, completed_[index]);
-  reporter_->Ended(Now(), *summaries_[index]);
-  if (outcome.kind == JobOutcome::Kind::kFailed) Complain(absl::StrCat(pair.id, ": ", outcome.message));
+  const absl::Status settled = work_->OnEnded(index, outcome, completed_[index]);
+  const JobSummary& summary =
+      summaries_[index].emplace(JobSummary{.id = pair.id,
+                                           .source = pair.source,
+                                           .target = pair.target,
+                                           .outcome = settled.ok() ? outcome : JobOutcome::Failed(settled),
+                                           .bytes = jobs_[index]->progress().Get().current,
+                                           .mirrored = jobs_[index]->type() == "mirror"});
+  reporter_->Ended(Now(), summary);
+  if (summary.outcome.kind == JobOutcome::Kind::kFailed) {
+    Complain(absl::StrCat(pair.id, ": ", summary.outcome.message));
+  }
 }
 
 int Session::Summarize() {
@@ -444,6 +459,10 @@ int Session::Summarize() {
     const JobSummary& job = summaries.emplace_back(*summaries_[i]);
     if (job.outcome.kind == JobOutcome::Kind::kFailed) failed = true;
     if (job.outcome.kind == JobOutcome::Kind::kCancelled) cancelled = true;
+  }
+  for (const absl::Status& status : work_->Sync()) {
+    failed = true;
+    Complain(status.message());
   }
   for (const ClientReport& report : work_->Finish()) {
     if (!report.ok()) {

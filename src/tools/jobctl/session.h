@@ -18,7 +18,7 @@ namespace jobctl {
 // What jobctl exits with.
 inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;
-inline constexpr int kExitUsage = 2;        // nothing has been written
+inline constexpr int kExitUsage = 2;        // nothing has changed: what has been made is gone again
 inline constexpr int kExitCancelled = 130;  // as if ended by SIGINT
 
 // What all commands that run jobs have in common.

@@ -34,12 +34,12 @@ struct Means {
   jobcore::AioContext& context(size_t index) const { return io_threads[index % io_threads.size()]->context(); }
 };
 
-// On the main thread, outside of callbacks unless said otherwise. The session is over its jobs when it destroys this.
+// On the main thread, outside of callbacks unless said otherwise. All jobs have ended when the session destroys this.
 class Work {
  public:
   virtual ~Work() = default;
 
-  // Checks what is to be worked on. Returns all that is wrong with it, and then has written nothing.
+  // Checks what is to be worked on. Returns all that is wrong with it; what it has made by then goes away with it.
   virtual std::vector<absl::Status> Open(const Means& means) JOBCORE_EXCLUDES(jobcore::job_mutex) = 0;
   // The job of that pair, not started; once for each, in their order. `spec` is complete but for what only the command
   // knows.
@@ -48,8 +48,14 @@ class Work {
 
   // All jobs have been started.
   virtual void OnStarted() {}
-  // A job has ended. `completed`: after it was told to complete. In a callback, too.
-  virtual void OnEnded(size_t /*index*/, const jobcore::JobOutcome& /*outcome*/, bool /*completed*/) {}
+  // A job has ended, before anybody is told. `completed`: after it was told to complete. An error: it is to be told as
+  // failed, whatever the outcome. In a callback, too.
+  virtual absl::Status OnEnded(size_t /*index*/, const jobcore::JobOutcome& /*outcome*/, bool /*completed*/) {
+    return absl::OkStatus();
+  }
+  // All jobs have ended: makes what they have made outlive a power failure, if that was asked for. May wait. Returns
+  // what has gone wrong.
+  virtual std::vector<absl::Status> Sync() JOBCORE_EXCLUDES(jobcore::job_mutex) { return {}; }
   // All jobs have ended. May wait. Returns what clients of the jobs' images have to say.
   virtual std::vector<ClientReport> Finish() JOBCORE_EXCLUDES(jobcore::job_mutex) { return {}; }
   // The process is about to exit without destructors: removes what must not stay. In a callback.
