@@ -40,6 +40,7 @@ class IoRequest : private WorkItem {
     kDataSync,
     kFileSync,
     kCopyRange,
+    kCopyData,
     kWriteback,
     kEvict,
     kPunchHole,
@@ -48,9 +49,9 @@ class IoRequest : private WorkItem {
   };
   // What dumps show a coroutine to be suspended in.
   static constexpr const char* OpName(Op op) {
-    constexpr const char* kNames[] = {"I/O read",       "I/O write",     "I/O data sync", "I/O file sync",
-                                      "I/O copy",       "I/O writeback", "I/O eviction",  "I/O punch hole",
-                                      "I/O zero range", "I/O allocate"};
+    constexpr const char* kNames[] = {"I/O read",       "I/O write",      "I/O data sync", "I/O file sync",
+                                      "I/O copy",       "I/O data copy",  "I/O writeback", "I/O eviction",
+                                      "I/O punch hole", "I/O zero range", "I/O allocate"};
     return kNames[static_cast<int>(op)];
   }
 
@@ -72,11 +73,11 @@ class IoRequest : private WorkItem {
         size(bytes),
         urgency(urgency),
         engine_(engine) {}
-  // kCopyRange
-  IoRequest(IoEngine& engine, int from_fd, uint64_t from_offset, int to_fd, uint64_t to_offset, size_t bytes,
+  // kCopyRange, kCopyData
+  IoRequest(IoEngine& engine, Op op, int from_fd, uint64_t from_offset, int to_fd, uint64_t to_offset, size_t bytes,
             IoUrgency urgency)
       : WorkItem("I/O completion", &Resume),
-        op(Op::kCopyRange),
+        op(op),
         fd(from_fd),
         offset(from_offset),
         size(bytes),
@@ -91,7 +92,7 @@ class IoRequest : private WorkItem {
   const std::span<std::byte> buffer = {};  // kWrite only reads it
   const size_t size;                       // bytes to transfer; the buffer's, if there is one
   const IoUrgency urgency;
-  const int to_fd = -1;  // kCopyRange: where to
+  const int to_fd = -1;  // of copies: where to
   const uint64_t to_offset = 0;
 
   // The engine, any thread, once per Submit: resumes the coroutine in its own context. The request is gone
@@ -124,9 +125,9 @@ class IoEngine {
   // Any thread. Reads, writes and copies are repeated until all bytes are done, the end of the file, or an error.
   virtual void Submit(IoRequest& request) = 0;
 
-  // `threads` >= 1 worker threads each for reads and writes of up to 64 KiB, for what may take longer, and for what is
-  // in the background; none of these waits for another, and the last ones leave the processors to others. Requests
-  // queue without bound. Works everywhere.
+  // `threads` >= 1 worker threads each for reads, writes and data copies of up to 64 KiB, for what may take longer, and
+  // for what is in the background: none of these kinds waits for another, and the background's threads leave the
+  // processors to others. Requests queue without bound. Works everywhere.
   static std::unique_ptr<IoEngine> ThreadPool(int threads);
 
   // io_uring: one thread keeps as many requests in the kernel as its ring has room for; further ones queue without
@@ -164,7 +165,13 @@ inline IoRequest FileSync(IoEngine& engine, int fd, IoUrgency urgency = IoUrgenc
 // overlap.
 inline IoRequest CopyRange(IoEngine& engine, int from_fd, uint64_t from_offset, int to_fd, uint64_t to_offset,
                            size_t bytes, IoUrgency urgency = IoUrgency::kForeground) {
-  return IoRequest(engine, from_fd, from_offset, to_fd, to_offset, bytes, urgency);
+  return IoRequest(engine, IoRequest::Op::kCopyRange, from_fd, from_offset, to_fd, to_offset, bytes, urgency);
+}
+// The same, but the target gets data and room of its own, wherever the files are: of two images that go on being
+// written to, none has to be separated from the other at each write then.
+inline IoRequest CopyData(IoEngine& engine, int from_fd, uint64_t from_offset, int to_fd, uint64_t to_offset,
+                          size_t bytes, IoUrgency urgency = IoUrgency::kForeground) {
+  return IoRequest(engine, IoRequest::Op::kCopyData, from_fd, from_offset, to_fd, to_offset, bytes, urgency);
 }
 // sync_file_range: the kernel begins to write to the medium what is dirty in the range, so that a DataSync has less to
 // do; takes long while the medium's queue is full. Completion says neither that it has been written nor that it can

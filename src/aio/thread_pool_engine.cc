@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Small requests, long ones and those in the background have threads of their own, so that none of them waits for
-// another kind; and the background's threads yield the processors to everybody else (kNice). What copies from and to
-// the page cache wants a processor, not a disk: without that, who has just been woken, to begin a client's write or to
-// tell it of its end, waits until the scheduler takes one from those that copy, which is milliseconds.
+// another kind. And what waits on processors is told apart, too: copying from and to the page cache takes a processor,
+// not a disk, and who has just been woken, to begin a client's write or to tell it of its end, would wait until the
+// scheduler takes one from those that copy, which is milliseconds. So the background yields, and small requests are
+// begun promptly.
 
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <cstddef>
@@ -21,6 +20,7 @@
 
 #include "aio/check.h"
 #include "aio/range_copier.h"
+#include "aio/thread_scheduling.h"
 #include "job-common/io_engine.h"
 #include "job-common/sync.h"
 
@@ -31,12 +31,9 @@ using Op = IoRequest::Op;
 
 // Takes no longer, from the page cache, than it takes to wake a thread or two.
 constexpr size_t kShortBytes = size_t{64} * 1024;
-// Of the background's threads: who else wants a processor gets nine tenths of it. Not the least that there is: clients
-// may be waiting for a job to end, and programs that compute for days must not keep it from that.
-constexpr int kNice = 10;
 
 bool IsLong(const IoRequest& request) {
-  const bool transfers = request.op == Op::kRead || request.op == Op::kWrite;
+  const bool transfers = request.op == Op::kRead || request.op == Op::kWrite || request.op == Op::kCopyData;
   return !transfers || request.size > kShortBytes;
 }
 
@@ -77,6 +74,7 @@ IoResult Perform(const IoRequest& request, internal::RangeCopier& copier) {
   if (request.op == Op::kDataSync) return {.error = fdatasync(request.fd) == 0 ? 0 : errno};
   if (request.op == Op::kFileSync) return {.error = fsync(request.fd) == 0 ? 0 : errno};
   if (request.op == Op::kCopyRange) return copier.Copy(request);
+  if (request.op == Op::kCopyData) return copier.CopyData(request);
   if (request.op == Op::kWriteback) return SyncRange(request, SYNC_FILE_RANGE_WRITE);
   if (request.op == Op::kEvict) return Evict(request);
   if (request.op == Op::kPunchHole) return Fallocate(request, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
@@ -100,12 +98,12 @@ IoResult Perform(const IoRequest& request, internal::RangeCopier& copier) {
 // Threads that take up requests of one kind in the order in which they came.
 class Lane {
  public:
-  // Each worker begins with `prepare`.
-  Lane(int workers, internal::Atomic<size_t>& pending, void (*prepare)() = [] {}) : pending_(pending) {
-    workers_.reserve(workers);
-    for (int i = 0; i < workers; ++i) {
-      workers_.emplace_back([this, prepare] {
-        prepare();
+  // Each thread begins with `ask`: what it asks of the scheduler.
+  Lane(int threads, void (*ask)(), internal::Atomic<size_t>& pending) : pending_(pending) {
+    workers_.reserve(threads);
+    for (int i = 0; i < threads; ++i) {
+      workers_.emplace_back([this, ask] {
+        ask();
         Work();
       });
     }
@@ -142,7 +140,7 @@ class Lane {
     }
   }
 
-  internal::Atomic<size_t>& pending_;
+  internal::Atomic<size_t>& pending_;  // the engine's
   internal::Mutex mutex_;
   internal::CondVar more_;
   std::deque<IoRequest*> queue_;  // guarded by mutex_
@@ -153,10 +151,10 @@ class Lane {
 class ThreadPoolEngine final : public IoEngine {
  public:
   explicit ThreadPoolEngine(int threads)
-      : short_(AtLeastOne(threads), pending_), long_(threads, pending_), background_(threads, pending_, [] {
-          // Of this thread alone, in Linux. Where that is refused it goes on as it is.
-          (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + kNice);
-        }) {}
+      : short_(AtLeastOne(threads), &internal::AskToRunPromptly, pending_),
+        long_(
+            threads, [] {}, pending_),
+        background_(threads, &internal::AskToYield, pending_) {}
 
   ~ThreadPoolEngine() override {
     if (pending_ != 0) internal::Die("IoEngine: destroyed with requests in flight");

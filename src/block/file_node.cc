@@ -52,6 +52,10 @@ class FileNode final : public Node {
  protected:
   Co<int> DoRead(const Admission&, uint64_t offset, std::span<std::byte> buffer) override JOBCORE_EXCLUDES(job_mutex);
   Co<int> DoWrite(const Admission&, NodeWrite write) override JOBCORE_EXCLUDES(job_mutex);
+  Co<int> DoCopyFrom(const Admission& in, uint64_t offset, uint64_t length, Node& from, const Admission& from_in,
+                     uint64_t from_offset) override JOBCORE_EXCLUDES(job_mutex);
+  Co<int> DoCopyTo(const Admission& in, uint64_t offset, uint64_t length, FilePart to) override
+      JOBCORE_EXCLUDES(job_mutex);
   Co<int> DoFlush(const Admission&) override JOBCORE_EXCLUDES(job_mutex);
   Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission&, uint64_t offset, uint64_t length) override
       JOBCORE_EXCLUDES(job_mutex);
@@ -135,6 +139,22 @@ Co<int> FileNode::WriteZeroesAsData(uint64_t offset, uint64_t length, IoUrgency 
     length -= piece.size();
   }
   co_return 0;
+}
+
+// Through the page cache, and so not where somebody asked for the way past it.
+Co<int> FileNode::DoCopyFrom(const Admission&, uint64_t offset, uint64_t length, Node& from, const Admission& from_in,
+                             uint64_t from_offset) {
+  if (direct_) co_return EOPNOTSUPP;
+  co_return co_await from.CopyTo(from_in, from_offset, length,
+                                 {.engine = &engine_, .fd = file_.get(), .offset = offset});
+}
+
+Co<int> FileNode::DoCopyTo(const Admission& in, uint64_t offset, uint64_t length, FilePart to) {
+  if (direct_ || to.engine != &engine_) co_return EOPNOTSUPP;
+  const IoResult io = co_await CopyData(engine_, file_.get(), offset, to.fd, to.offset, length, Urgency(in));
+  // Shorter: the file ends there. What is behind it reads as zeros.
+  if (io.error == 0 && io.bytes < length) co_return EOPNOTSUPP;
+  co_return io.error;
 }
 
 Co<int> FileNode::DoFlush(const Admission& in) {
