@@ -82,11 +82,13 @@ TEST_F(FileCopyTest, TheEngineCopiesInTheBackground) {
 }
 
 TEST_F(FileCopyTest, WhatTheEngineCannotCopyIsReadAndWritten) {
+  const auto source = Open("disk", engine_);
+  const auto target = Open("copy", engine_);
   for (const int error : {EOPNOTSUPP, EIO}) {
     asked_.clear();
     copies_fail_with_ = error;
     WriteFile(dir_.Path("copy"), std::string(kSize, '?'));
-    EXPECT_EQ(Mirror(Open("disk", engine_), Open("copy", engine_)), "succeeded");
+    EXPECT_EQ(Mirror(source, target), "succeeded");
     EXPECT_EQ(Copy(), Pattern(kSize));
     EXPECT_EQ(Count(Op::kRead), 4);
     EXPECT_EQ(Count(Op::kWrite), 4);
