@@ -120,11 +120,13 @@ class Resource {
 class [[nodiscard]] Admission {
  public:
   Admission() = default;  // none
-  Admission(Admission&& other) noexcept : resource_(std::exchange(other.resource_, nullptr)) {}
+  Admission(Admission&& other) noexcept
+      : resource_(std::exchange(other.resource_, nullptr)), in_background_(other.in_background_) {}
   Admission& operator=(Admission&& other) noexcept JOBCORE_EXCLUDES(job_mutex) {
     if (this != &other) {
       End();
       resource_ = std::exchange(other.resource_, nullptr);
+      in_background_ = other.in_background_;
     }
     return *this;
   }
@@ -136,12 +138,16 @@ class [[nodiscard]] Admission {
   }
   explicit operator bool() const { return resource_ != nullptr; }
   Resource* resource() const { return resource_; }
+  // Made in the Run of a job (JobContext::Admit), or on behalf of such a request: no client waits for it.
+  bool in_background() const { return in_background_; }
 
  private:
   friend class Resource;
   friend class ResourceOps;
-  explicit Admission(Resource& admitted_to) : resource_(&admitted_to) {}
+  explicit Admission(Resource& admitted_to, bool in_background = false)
+      : resource_(&admitted_to), in_background_(in_background) {}
   Resource* resource_ = nullptr;
+  bool in_background_ = false;
 };
 
 struct DrainOptions {
@@ -190,7 +196,8 @@ class [[nodiscard]] DrainedSection {
 
 class [[nodiscard]] Resource::AdmitAwaiter {
  public:
-  AdmitAwaiter(Resource& resource, const Resource* parent) : resource_(resource), parent_(parent) {}
+  AdmitAwaiter(Resource& resource, const Resource* parent, bool in_background)
+      : resource_(resource), parent_(parent), in_background_(in_background) {}
   AdmitAwaiter(const AdmitAwaiter&) = delete;
   AdmitAwaiter& operator=(const AdmitAwaiter&) = delete;
   ~AdmitAwaiter() JOBCORE_EXCLUDES(job_mutex);
@@ -202,7 +209,7 @@ class [[nodiscard]] Resource::AdmitAwaiter {
   }
   Admission await_resume() {
     admitted_ = false;
-    return Admission(resource_);
+    return Admission(resource_, in_background_);
   }
 
  private:
@@ -211,17 +218,18 @@ class [[nodiscard]] Resource::AdmitAwaiter {
 
   Resource& resource_;
   const Resource* const parent_;  // not null: of the request on whose behalf this is
-  bool admitted_ = false;         // counted, and no Admission made of it yet
-  bool parked_ = false;           // written under job_mutex
+  const bool in_background_;
+  bool admitted_ = false;  // counted, and no Admission made of it yet
+  bool parked_ = false;    // written under job_mutex
   // Written under job_mutex: what is going to resume this. Not a part of this, which may be destroyed meanwhile.
   internal::Resumption* resumption_ = nullptr;
   CoHandle waiter_;
   std::shared_ptr<AioContext> context_;  // of the coroutine
 };
 
-inline Resource::AdmitAwaiter Resource::Admit() { return AdmitAwaiter(*this, nullptr); }
+inline Resource::AdmitAwaiter Resource::Admit() { return AdmitAwaiter(*this, nullptr, /*in_background=*/false); }
 inline Resource::AdmitAwaiter Resource::Admit(const Admission& parent) {
-  return AdmitAwaiter(*this, parent.resource());
+  return AdmitAwaiter(*this, parent.resource(), parent.in_background());
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
+#include "aio/thread_scheduling.h"
 #include "job-common/job_mutex.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -41,6 +42,7 @@ IOThread::~IOThread() {
 
 void IOThread::Run() {
   pthread_setname_np(pthread_self(), name().substr(0, 15).c_str());
+  internal::AskToRunPromptly();
   const AioHome home(*context_);
   {
     const std::scoped_lock lock(mutex_);

@@ -18,6 +18,8 @@ class RangeCopier {
   // By copy_file_range where a file system does it by itself, shares blocks, or asks a server to. Where the kernel
   // would only move page after page, through a buffer: see the source.
   IoResult Copy(const IoRequest& request);
+  // Always through a buffer: the files share nothing afterwards.
+  IoResult CopyData(const IoRequest& request) { return CopyThroughBuffer(request, 0); }
 
  private:
   static constexpr size_t kBufferBytes = size_t{256} * 1024;  // less than what processors cache for each core

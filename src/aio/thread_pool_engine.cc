@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Requests are taken up in the order in which they came, but long ones keep at most `threads` workers busy, and there
-// is one more: so a client's small write waits neither for a job's large ones nor for a flush. And while there are
-// short ones, the long ones have half of the workers: what they copy from and to the page cache takes a processor each,
-// and who has just been woken waits for one for as long as the scheduler lets the others go on, milliseconds.
+// Small requests, long ones and those in the background have threads of their own, so that none of them waits for
+// another kind. And what waits on processors is told apart, too: copying from and to the page cache takes a processor,
+// not a disk, and who has just been woken, to begin a client's write or to tell it of its end, would wait until the
+// scheduler takes one from those that copy, which is milliseconds. So the background yields, and small requests are
+// begun promptly.
 
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <cstddef>
-#include <cstdint>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -21,6 +20,7 @@
 
 #include "aio/check.h"
 #include "aio/range_copier.h"
+#include "aio/thread_scheduling.h"
 #include "job-common/io_engine.h"
 #include "job-common/sync.h"
 
@@ -31,12 +31,9 @@ using Op = IoRequest::Op;
 
 // Takes no longer, from the page cache, than it takes to wake a thread or two.
 constexpr size_t kShortBytes = size_t{64} * 1024;
-// So many long ones begin with half of the workers after a short one has come. A number, because no clock is needed for
-// that: some 20 ms of copying.
-constexpr int kConsiderate = 64;
 
 bool IsLong(const IoRequest& request) {
-  const bool transfers = request.op == Op::kRead || request.op == Op::kWrite;
+  const bool transfers = request.op == Op::kRead || request.op == Op::kWrite || request.op == Op::kCopyData;
   return !transfers || request.size > kShortBytes;
 }
 
@@ -77,6 +74,7 @@ IoResult Perform(const IoRequest& request, internal::RangeCopier& copier) {
   if (request.op == Op::kDataSync) return {.error = fdatasync(request.fd) == 0 ? 0 : errno};
   if (request.op == Op::kFileSync) return {.error = fsync(request.fd) == 0 ? 0 : errno};
   if (request.op == Op::kCopyRange) return copier.Copy(request);
+  if (request.op == Op::kCopyData) return copier.CopyData(request);
   if (request.op == Op::kWriteback) return SyncRange(request, SYNC_FILE_RANGE_WRITE);
   if (request.op == Op::kEvict) return Evict(request);
   if (request.op == Op::kPunchHole) return Fallocate(request, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
@@ -97,16 +95,20 @@ IoResult Perform(const IoRequest& request, internal::RangeCopier& copier) {
   return result;
 }
 
-class ThreadPoolEngine final : public IoEngine {
+// Threads that take up requests of one kind in the order in which they came.
+class Lane {
  public:
-  explicit ThreadPoolEngine(int threads) : most_long_(threads) {
-    if (threads < 1) internal::Die("IoEngine::ThreadPool: needs at least one thread");
-    workers_.reserve(threads + 1);
-    for (int i = 0; i < threads + 1; ++i) workers_.emplace_back([this] { Work(); });
+  // Each thread begins with `ask`: what it asks of the scheduler.
+  Lane(int threads, void (*ask)(), internal::Atomic<size_t>& pending) : pending_(pending) {
+    workers_.reserve(threads);
+    for (int i = 0; i < threads; ++i) {
+      workers_.emplace_back([this, ask] {
+        ask();
+        Work();
+      });
+    }
   }
-
-  ~ThreadPoolEngine() override {
-    if (pending_ != 0) internal::Die("IoEngine: destroyed with requests in flight");
+  ~Lane() {
     {
       const std::scoped_lock lock(mutex_);
       stopping_ = true;
@@ -115,64 +117,68 @@ class ThreadPoolEngine final : public IoEngine {
     for (internal::Thread& worker : workers_) worker.join();
   }
 
-  void Submit(IoRequest& request) override {
-    ++pending_;
+  void Submit(IoRequest& request) {
     const std::scoped_lock lock(mutex_);
-    const bool is_long = IsLong(request);
-    if (!is_long) considerate_ = kConsiderate;
-    (is_long ? long_ : short_).push_back({.request = &request, .number = next_number_++});
+    queue_.push_back(&request);
     more_.notify_one();
   }
 
  private:
-  struct Queued {
-    IoRequest* request;
-    uint64_t number;
-  };
-
-  // Whose first request is the next one, with the mutex held. Null: there is none that may begin now.
-  std::deque<Queued>* NextQueue() {
-    const int most = considerate_ > 0 ? (most_long_ + 1) / 2 : most_long_;
-    const bool may_be_long = !long_.empty() && running_long_ < most;
-    if (short_.empty()) return may_be_long ? &long_ : nullptr;
-    return may_be_long && long_.front().number < short_.front().number ? &long_ : &short_;
-  }
-
   void Work() {
     internal::RangeCopier copier;
     std::unique_lock lock(mutex_);
     for (;;) {
-      std::deque<Queued>* queue = nullptr;
-      more_.wait(lock, [&] { return (queue = NextQueue()) != nullptr || stopping_; });
-      if (queue == nullptr) return;
-      IoRequest& request = *queue->front().request;
-      const bool is_long = queue == &long_;
-      queue->pop_front();
-      if (is_long) {
-        ++running_long_;
-        if (considerate_ > 0) --considerate_;
-      }
-      if (NextQueue() != nullptr) more_.notify_one();  // it may have been refused before
+      more_.wait(lock, [this] { return !queue_.empty() || stopping_; });
+      if (queue_.empty()) return;
+      IoRequest& request = *queue_.front();
+      queue_.pop_front();
       lock.unlock();
       const IoResult result = Perform(request, copier);
       --pending_;  // before the completion: after it, the engine may be destroyed
       request.Complete(result);
       lock.lock();
-      if (is_long) --running_long_;
     }
   }
 
-  const int most_long_;
+  internal::Atomic<size_t>& pending_;  // the engine's
   internal::Mutex mutex_;
   internal::CondVar more_;
-  std::deque<Queued> short_;             // guarded by mutex_
-  std::deque<Queued> long_;              // guarded by mutex_
-  uint64_t next_number_ = 0;             // guarded by mutex_
-  int running_long_ = 0;                 // guarded by mutex_
-  int considerate_ = 0;                  // guarded by mutex_: so many long ones are yet to begin with less
-  bool stopping_ = false;                // guarded by mutex_
-  internal::Atomic<size_t> pending_{0};  // queued or being performed
+  std::deque<IoRequest*> queue_;  // guarded by mutex_
+  bool stopping_ = false;         // guarded by mutex_
   std::vector<internal::Thread> workers_;
+};
+
+class ThreadPoolEngine final : public IoEngine {
+ public:
+  explicit ThreadPoolEngine(int threads)
+      : short_(AtLeastOne(threads), &internal::AskToRunPromptly, pending_),
+        long_(
+            threads, [] {}, pending_),
+        background_(threads, &internal::AskToYield, pending_) {}
+
+  ~ThreadPoolEngine() override {
+    if (pending_ != 0) internal::Die("IoEngine: destroyed with requests in flight");
+  }
+
+  void Submit(IoRequest& request) override {
+    ++pending_;
+    LaneOf(request).Submit(request);
+  }
+
+ private:
+  static int AtLeastOne(int threads) {
+    if (threads < 1) internal::Die("IoEngine::ThreadPool: needs at least one thread");
+    return threads;
+  }
+  Lane& LaneOf(const IoRequest& request) {
+    if (request.urgency == IoUrgency::kBackground) return background_;
+    return IsLong(request) ? long_ : short_;
+  }
+
+  internal::Atomic<size_t> pending_{0};  // queued or being performed
+  Lane short_;
+  Lane long_;
+  Lane background_;
 };
 
 }  // namespace

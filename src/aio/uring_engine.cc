@@ -155,8 +155,9 @@ UringEngine::~UringEngine() {
 
 void UringEngine::Submit(IoRequest& request) {
   // io_uring has no copy; the others it would give to a thread, too.
-  if (request.op == Op::kCopyRange || request.op == Op::kWriteback || request.op == Op::kEvict ||
-      request.op == Op::kPunchHole || request.op == Op::kZeroRange || request.op == Op::kAllocate) {
+  if (request.op == Op::kCopyRange || request.op == Op::kCopyData || request.op == Op::kWriteback ||
+      request.op == Op::kEvict || request.op == Op::kPunchHole || request.op == Op::kZeroRange ||
+      request.op == Op::kAllocate) {
     Help(request);
     return;
   }
@@ -251,6 +252,7 @@ void UringEngine::Prepare(size_t index) {
       io_uring_prep_fsync(sqe, request.fd, 0);
       break;
     case Op::kCopyRange:
+    case Op::kCopyData:
     case Op::kWriteback:
     case Op::kEvict:
     case Op::kPunchHole:

@@ -35,6 +35,8 @@ bool IsAligned(uint64_t offset, std::span<const std::byte> buffer) {
   return (offset | buffer.size() | reinterpret_cast<uintptr_t>(buffer.data())) % kAlignment == 0;
 }
 
+IoUrgency Urgency(const Admission& in) { return in.in_background() ? IoUrgency::kBackground : IoUrgency::kForeground; }
+
 class FileNode final : public Node {
  public:
   FileNode(JobCore& core, FileOptions options, uint64_t size, const struct stat& opened, UniqueFd file, UniqueFd direct)
@@ -53,15 +55,19 @@ class FileNode final : public Node {
  protected:
   Co<int> DoRead(const Admission&, uint64_t offset, std::span<std::byte> buffer) override JOBCORE_EXCLUDES(job_mutex);
   Co<int> DoWrite(const Admission&, NodeWrite write) override JOBCORE_EXCLUDES(job_mutex);
+  Co<int> DoCopyFrom(const Admission& in, uint64_t offset, uint64_t length, Node& from, const Admission& from_in,
+                     uint64_t from_offset) override JOBCORE_EXCLUDES(job_mutex);
+  Co<int> DoCopyTo(const Admission& in, uint64_t offset, uint64_t length, FilePart to) override
+      JOBCORE_EXCLUDES(job_mutex);
   Co<int> DoFlush(const Admission&) override JOBCORE_EXCLUDES(job_mutex);
   Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission&, uint64_t offset, uint64_t length) override
       JOBCORE_EXCLUDES(job_mutex);
   Co<absl::Status> DoResize(const Admission&, uint64_t size) override JOBCORE_EXCLUDES(job_mutex);
 
  private:
-  Co<int> WriteData(uint64_t offset, std::span<const std::byte> data);
-  Co<int> WriteZeroes(NodeWrite write);
-  Co<int> WriteZeroesAsData(uint64_t offset, uint64_t length);
+  Co<int> WriteData(uint64_t offset, std::span<const std::byte> data, IoUrgency urgency);
+  Co<int> WriteZeroes(NodeWrite write, IoUrgency urgency);
+  Co<int> WriteZeroesAsData(uint64_t offset, uint64_t length, IoUrgency urgency);
   // Neither the page cache's copy of a page, nor what is written past it, may overtake the other: direct and buffered
   // writes take turns at each page.
   RangeLock::Acquiring Pages(uint64_t offset, uint64_t length) {
@@ -80,9 +86,9 @@ class FileNode final : public Node {
   RangeLock pages_;           // of a file that is open for both
 };
 
-Co<int> FileNode::DoRead(const Admission&, uint64_t offset, std::span<std::byte> buffer) {
+Co<int> FileNode::DoRead(const Admission& in, uint64_t offset, std::span<std::byte> buffer) {
   const int fd = direct_ && IsAligned(offset, buffer) ? direct_.get() : file_.get();
-  const IoResult io = co_await jobcore::Read(engine_, fd, offset, buffer);
+  const IoResult io = co_await jobcore::Read(engine_, fd, offset, buffer, Urgency(in));
   if (io.error != 0) co_return io.error;
   // Fewer bytes: somebody who does not care for locks has cut the file. CheckIntact says so.
   co_return io.bytes == buffer.size() ? 0 : EIO;
@@ -97,48 +103,49 @@ absl::Status FileNode::CheckIntact() const {
   return internal::CheckSameSize("file", filename_, kSince, static_cast<off_t>(size()), now.st_size);
 }
 
-Co<int> FileNode::DoWrite(const Admission&, NodeWrite write) {
+Co<int> FileNode::DoWrite(const Admission& in, NodeWrite write) {
   switch (write.kind) {
     case NodeWrite::Kind::kData:
-      return WriteData(write.offset, write.data);
+      return WriteData(write.offset, write.data, Urgency(in));
     case NodeWrite::Kind::kZeroes:
-      return WriteZeroes(write);
+      return WriteZeroes(write, Urgency(in));
     case NodeWrite::Kind::kDiscard:
       if (!discard_) return Co<int>();  // done: nobody relies on the content
-      return WriteZeroes({.kind = write.kind, .offset = write.offset, .length = write.length, .may_unmap = true});
+      write.may_unmap = true;
+      return WriteZeroes(write, Urgency(in));
   }
   internal::Die("a write of no kind");
 }
 
-Co<int> FileNode::WriteData(uint64_t offset, std::span<const std::byte> data) {
+Co<int> FileNode::WriteData(uint64_t offset, std::span<const std::byte> data, IoUrgency urgency) {
   RangeLock::Hold pages;
   int fd = file_.get();
   if (direct_) {
     pages = co_await Pages(offset, data.size());
     if (IsAligned(offset, data)) fd = direct_.get();
   }
-  const IoResult io = co_await jobcore::Write(engine_, fd, offset, data);
+  const IoResult io = co_await jobcore::Write(engine_, fd, offset, data, urgency);
   if (io.error != 0) co_return io.error;
   co_return io.bytes == data.size() ? 0 : ENOSPC;
 }
 
-Co<int> FileNode::WriteZeroes(NodeWrite write) {
+Co<int> FileNode::WriteZeroes(NodeWrite write, IoUrgency urgency) {
   if (write.length == 0) co_return 0;
   RangeLock::Hold pages;
   if (direct_) pages = co_await Pages(write.offset, write.length);
-  const IoResult io = co_await (write.may_unmap ? PunchHole(engine_, file_.get(), write.offset, write.length)
-                                                : ZeroRange(engine_, file_.get(), write.offset, write.length));
+  const auto zero = write.may_unmap ? &PunchHole : &ZeroRange;
+  const IoResult io = co_await zero(engine_, file_.get(), write.offset, write.length, urgency);
   if (io.error != EOPNOTSUPP && io.error != ENOSYS && io.error != EINVAL) co_return io.error;
   if (write.kind == NodeWrite::Kind::kDiscard) co_return 0;
-  co_return co_await WriteZeroesAsData(write.offset, write.length);
+  co_return co_await WriteZeroesAsData(write.offset, write.length, urgency);
 }
 
-Co<int> FileNode::WriteZeroesAsData(uint64_t offset, uint64_t length) {
+Co<int> FileNode::WriteZeroesAsData(uint64_t offset, uint64_t length, IoUrgency urgency) {
   constexpr uint64_t kPiece = uint64_t{1} << 20;
   const std::vector<std::byte> zeros(std::min(length, kPiece));
   while (length > 0) {
     const std::span<const std::byte> piece(zeros.data(), std::min(length, kPiece));
-    const IoResult io = co_await jobcore::Write(engine_, file_.get(), offset, piece);
+    const IoResult io = co_await jobcore::Write(engine_, file_.get(), offset, piece, urgency);
     if (io.error != 0) co_return io.error;
     if (io.bytes < piece.size()) co_return ENOSPC;
     offset += piece.size();
@@ -147,9 +154,25 @@ Co<int> FileNode::WriteZeroesAsData(uint64_t offset, uint64_t length) {
   co_return 0;
 }
 
-Co<int> FileNode::DoFlush(const Admission&) {
+// Through the page cache, and so not where somebody asked for the way past it.
+Co<int> FileNode::DoCopyFrom(const Admission&, uint64_t offset, uint64_t length, Node& from, const Admission& from_in,
+                             uint64_t from_offset) {
+  if (direct_) co_return EOPNOTSUPP;
+  co_return co_await from.CopyTo(from_in, from_offset, length,
+                                 {.engine = &engine_, .fd = file_.get(), .offset = offset});
+}
+
+Co<int> FileNode::DoCopyTo(const Admission& in, uint64_t offset, uint64_t length, FilePart to) {
+  if (direct_ || to.engine != &engine_) co_return EOPNOTSUPP;
+  const IoResult io = co_await CopyData(engine_, file_.get(), offset, to.fd, to.offset, length, Urgency(in));
+  // Shorter: the file ends there. What is behind it reads as zeros.
+  if (io.error == 0 && io.bytes < length) co_return EOPNOTSUPP;
+  co_return io.error;
+}
+
+Co<int> FileNode::DoFlush(const Admission& in) {
   if (no_flush_) co_return 0;
-  co_return (co_await DataSync(engine_, file_.get())).error;
+  co_return (co_await DataSync(engine_, file_.get(), Urgency(in))).error;
 }
 
 // Blocks for as long as a look into the file system's map takes.

@@ -94,6 +94,27 @@ Co<int> Node::ChangeFiltered(const Admission& in, NodeWrite write) {
   co_return co_await all.Write(in, write);
 }
 
+Co<int> Node::CopyFrom(const Admission& in, uint64_t offset, uint64_t length, Node& from, const Admission& from_in,
+                       uint64_t from_offset) {
+  CheckAdmission(in);
+  if (read_only_) return Failed(EROFS);
+  if (!Contains(offset, length)) return Failed(EINVAL);
+  if (filtered_.load(std::memory_order_acquire)) return Failed(EOPNOTSUPP);  // filters are to see the data
+  return DoCopyFrom(in, offset, length, from, from_in, from_offset);
+}
+
+Co<int> Node::CopyTo(const Admission& in, uint64_t offset, uint64_t length, FilePart to) {
+  CheckAdmission(in);
+  if (!Contains(offset, length)) return Failed(EINVAL);
+  return DoCopyTo(in, offset, length, to);
+}
+
+Co<int> Node::DoCopyFrom(const Admission&, uint64_t, uint64_t, Node&, const Admission&, uint64_t) {
+  return Failed(EOPNOTSUPP);
+}
+
+Co<int> Node::DoCopyTo(const Admission&, uint64_t, uint64_t, FilePart) { return Failed(EOPNOTSUPP); }
+
 Co<int> Node::Flush(const Admission& in) {
   CheckAdmission(in);
   return DoFlush(in);

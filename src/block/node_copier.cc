@@ -22,10 +22,13 @@ Co<CopyResult> CopyPart(CopySide from, CopySide to, uint64_t offset, uint64_t le
       const NodeWrite zeros = {.kind = NodeWrite::Kind::kZeroes, .offset = offset, .length = piece, .may_unmap = unmap};
       error = co_await to.node.Change(to.in, zeros);
     } else {
-      const std::span<std::byte> data = buffer.first(piece);
-      error = co_await from.node.Read(from.in, offset, data);
-      if (error != 0) co_return CopyResult{.read_error = error};
-      error = co_await to.node.Write(to.in, offset, data);
+      error = co_await to.node.CopyFrom(to.in, offset, piece, from.node, from.in, offset);
+      if (error != 0) {
+        const std::span<std::byte> data = buffer.first(piece);
+        error = co_await from.node.Read(from.in, offset, data);
+        if (error != 0) co_return CopyResult{.read_error = error};
+        error = co_await to.node.Write(to.in, offset, data);
+      }
     }
     if (error != 0) co_return CopyResult{.write_error = error};
     offset += piece;

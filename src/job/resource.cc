@@ -495,7 +495,7 @@ absl::StatusOr<Admission> JobOps::Admit(Job& job, Resource& resource) {
     return ResourceOps::Count(resource);
   }
   if (!names(job.resources())) return refuse("it is not named in JobSpec::resources");
-  if (ResourceOps::TryAdmit(resource)) return ResourceOps::Adopt(resource);
+  if (ResourceOps::TryAdmit(resource)) return ResourceOps::AdoptInBackground(resource);
   JobLock lock(job.core_);
   if (job.word_.force_cancelled()) {
     internal::Reached("admit.cancelled");

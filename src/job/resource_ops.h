@@ -86,7 +86,7 @@ class ResourceOps {
     return Admission(resource);
   }
   static bool TryAdmit(Resource& resource) { return resource.TryAdmit(); }
-  static Admission Adopt(Resource& resource) { return Admission(resource); }
+  static Admission AdoptInBackground(Resource& resource) { return Admission(resource, /*in_background=*/true); }
 
   // --- Requests ---
   static bool Park(Resource::AdmitAwaiter& request) JOBCORE_EXCLUDES(job_mutex);

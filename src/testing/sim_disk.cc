@@ -92,6 +92,7 @@ IoResult SimDisk::Perform(const IoRequest& request) {
       return {};
     }
     case IoRequest::Op::kCopyRange:
+    case IoRequest::Op::kCopyData:
       break;
   }
   if (internal::FaultPoint("disk.no_copy_range")) return {.error = EOPNOTSUPP};

@@ -60,6 +60,10 @@ class CachedEngine final : public IoEngine {
   }
 
   void Submit(IoRequest& request) override {
+    if (request.op == Op::kCopyData) {  // its user reads and writes instead, and the journal tells what
+      request.Complete({.error = EOPNOTSUPP});
+      return;
+    }
     {
       const std::lock_guard lock(mutex_);
       Queued queued = {.request = &request};

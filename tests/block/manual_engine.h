@@ -133,7 +133,8 @@ class ManualEngine final : public jobcore::IoEngine {
         case Op::kAllocate:
           n = fallocate(request.fd, 0, offset, static_cast<off_t>(request.size));
           break;
-        case Op::kCopyRange: {
+        case Op::kCopyRange:
+        case Op::kCopyData: {
           auto from = offset;
           auto to = static_cast<off_t>(request.to_offset);
           n = copy_file_range(request.fd, &from, request.to_fd, &to, std::min(request.size, most_copied), 0);

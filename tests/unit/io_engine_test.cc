@@ -290,6 +290,26 @@ TEST_P(IoEngineTest, ARangeIsCopiedBetweenFileSystemsOfTwoKindsAndWithinOneOfATh
   for (const int fd : fds) close(fd);
 }
 
+TEST_P(IoEngineTest, DataIsCopiedAsFarAsTheFileGoes) {
+  const std::string text = LongText();
+  ASSERT_EQ(pwrite(file_.fd(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+  const File to;
+  Spawn("io", [](IoEngine& engine, int from, int to, size_t size, bool& done) -> Co<void> {
+    IoResult r = co_await CopyData(engine, from, 5, to, 2, 1000, IoUrgency::kBackground);
+    EXPECT_EQ(r.error, 0);
+    EXPECT_EQ(r.bytes, 1000u);
+    r = co_await CopyData(engine, from, 1005, to, 1002, size);
+    EXPECT_EQ(r.error, 0);
+    EXPECT_EQ(r.bytes, size - 1005);
+    EXPECT_EQ((co_await CopyData(engine, -1, 0, to, 0, 10)).error, EBADF);
+    done = true;
+  }(*engine_, file_.fd(), to.fd(), text.size(), done_));
+  RunUntilDone();
+  std::string in(text.size(), '?');
+  EXPECT_EQ(pread(to.fd(), in.data(), in.size(), 2), static_cast<ssize_t>(text.size() - 5));
+  EXPECT_TRUE(in.substr(0, text.size() - 5) == text.substr(5));
+}
+
 TEST_P(IoEngineTest, ACopyToAFileThatIsOnlyAppendedToIsRefused) {
   ASSERT_EQ(pwrite(file_.fd(), "0123456789", 10, 0), 10);
   const File to;
@@ -659,31 +679,51 @@ TEST(IoEngine, ACompletionForAContextThatIsGoneIsDropped) {
   EXPECT_FALSE(resumed);
 }
 
-TEST(ThreadPoolEngine, AShortRequestDoesNotWaitForThoseThatMayTakeLong) {
+// A read of a file that is large enough.
+struct ReadKind {
+  size_t bytes;
+  IoUrgency urgency;
+};
+
+// Whether one read, which comes behind many long ones, has been done before most of them.
+bool OvertakesMany(ReadKind many, ReadKind one) {
   const auto context = AioContext::Create({});
   const AioHome home(*context);
   const std::unique_ptr<IoEngine> engine = IoEngine::ThreadPool(1);
   const File file;
-  ASSERT_EQ(ftruncate(file.fd(), 16 << 20), 0);
-  std::string large(16 << 20, '\0');
-  std::string small(4096, '\0');
+  EXPECT_EQ(ftruncate(file.fd(), 16 << 20), 0);
+  std::string buffer(many.bytes, '\0');
+  std::string ones_buffer(one.bytes, '\0');
   constexpr int kMany = 200;  // for one worker, the better part of a second
-  int long_ones = 0;
-  int before_short_one = -1;
+  int done = 0;
+  int done_before = -1;
   TaskScope tasks;
   for (int i = 0; i < kMany; ++i) {
-    tasks.Spawn([](IoEngine& e, int fd, std::string& buffer, int& done) -> Co<void> {
-      co_await Read(e, fd, 0, Bytes(buffer));
+    tasks.Spawn([](IoEngine& e, int fd, std::string& to, IoUrgency urgency, int& done) -> Co<void> {
+      co_await Read(e, fd, 0, Bytes(to), urgency);
       ++done;
-    }(*engine, file.fd(), large, long_ones));
+    }(*engine, file.fd(), buffer, many.urgency, done));
   }
-  tasks.Spawn([](IoEngine& e, int fd, std::string& buffer, int& done, int& before) -> Co<void> {
-    co_await Read(e, fd, 0, Bytes(buffer));
+  tasks.Spawn([](IoEngine& e, int fd, std::string& to, IoUrgency urgency, int& done, int& before) -> Co<void> {
+    co_await Read(e, fd, 0, Bytes(to), urgency);
     before = done;
-  }(*engine, file.fd(), small, long_ones, before_short_one));
+  }(*engine, file.fd(), ones_buffer, one.urgency, done, done_before));
   while (tasks.size() > 0) context->RunOnce(true);
-  EXPECT_EQ(long_ones, kMany);
-  EXPECT_LT(before_short_one, kMany / 2);
+  EXPECT_EQ(done, kMany);
+  return done_before < kMany / 2;
+}
+
+TEST(ThreadPoolEngine, NoKindOfRequestWaitsForAnother) {
+  constexpr size_t kLarge = 16 << 20;
+  constexpr ReadKind kLong = {.bytes = kLarge, .urgency = IoUrgency::kForeground};
+  constexpr ReadKind kShort = {.bytes = 4096, .urgency = IoUrgency::kForeground};
+  constexpr ReadKind kBackground = {.bytes = kLarge, .urgency = IoUrgency::kBackground};
+  constexpr ReadKind kShortInBackground = {.bytes = 4096, .urgency = IoUrgency::kBackground};
+  EXPECT_TRUE(OvertakesMany(kLong, kShort));
+  EXPECT_TRUE(OvertakesMany(kBackground, kShort));
+  EXPECT_TRUE(OvertakesMany(kBackground, {.bytes = 1 << 20, .urgency = IoUrgency::kForeground}));
+  EXPECT_TRUE(OvertakesMany(kLong, kShortInBackground));
+  EXPECT_FALSE(OvertakesMany(kBackground, kShortInBackground)) << "of one kind, in the order in which they came";
 }
 
 TEST(IoEngineDeathTest, DestroyingAThreadPoolWithRequestsInFlightDies) {

@@ -57,6 +57,13 @@ struct NodeWrite {
   uint64_t end() const { return offset + length; }
 };
 
+// Where a part of a node is, if it is in a file as it is in the node.
+struct FilePart {
+  IoEngine* engine = nullptr;
+  int fd = -1;
+  uint64_t offset = 0;
+};
+
 // What is stored in some part of a node.
 struct BlockStatus {
   uint64_t length = 0;  // bytes from the offset asked for that are alike; at least 1, at most as many as asked for
@@ -99,11 +106,20 @@ class Node : public std::enable_shared_from_this<Node> {
     return Change(in, {.kind = NodeWrite::Kind::kData, .offset = offset, .length = data.size(), .data = data});
   }
   [[nodiscard]] Co<int> Change(const Admission& in, NodeWrite write) JOBCORE_EXCLUDES(job_mutex);
+  // Writes here what is in another node, `from`, as who reads there and writes here, but without a buffer of the
+  // caller's: an engine copies from file to file. EOPNOTSUPP: that cannot be. Whatever fails, part of it may have been
+  // done; reading and writing goes on where this does not, or tells which side it is.
+  [[nodiscard]] Co<int> CopyFrom(const Admission& in, uint64_t offset, uint64_t length, Node& from,
+                                 const Admission& from_in, uint64_t from_offset) JOBCORE_EXCLUDES(job_mutex);
   // What was written before this was called is on stable storage afterwards.
   [[nodiscard]] Co<int> Flush(const Admission& in) JOBCORE_EXCLUDES(job_mutex);
   // What is stored from `offset` on, of at most `length` bytes; drivers that cannot tell say "data". InvalidArgument:
   // beyond its end (it may just have shrunk), or no bytes at all. Otherwise fails only as the driver's I/O does.
   [[nodiscard]] Co<absl::StatusOr<BlockStatus>> Status(const Admission& in, uint64_t offset, uint64_t length)
+      JOBCORE_EXCLUDES(job_mutex);
+
+  // The other half of a CopyFrom, for the driver of the other side.
+  [[nodiscard]] Co<int> CopyTo(const Admission& in, uint64_t offset, uint64_t length, FilePart to)
       JOBCORE_EXCLUDES(job_mutex);
 
   // --- Filters: see write_filter.h ---
@@ -119,6 +135,11 @@ class Node : public std::enable_shared_from_this<Node> {
   virtual Co<int> DoRead(const Admission& in, uint64_t offset, std::span<std::byte> buffer)
       JOBCORE_EXCLUDES(job_mutex) = 0;
   virtual Co<int> DoWrite(const Admission& in, NodeWrite write) JOBCORE_EXCLUDES(job_mutex) = 0;
+  // The two halves of CopyFrom: where the part is to go, then the copying itself. By default it cannot be done.
+  virtual Co<int> DoCopyFrom(const Admission& in, uint64_t offset, uint64_t length, Node& from,
+                             const Admission& from_in, uint64_t from_offset) JOBCORE_EXCLUDES(job_mutex);
+  virtual Co<int> DoCopyTo(const Admission& in, uint64_t offset, uint64_t length, FilePart to)
+      JOBCORE_EXCLUDES(job_mutex);
   virtual Co<int> DoFlush(const Admission& in) JOBCORE_EXCLUDES(job_mutex) = 0;
   virtual Co<absl::StatusOr<BlockStatus>> DoStatus(const Admission& in, uint64_t offset, uint64_t length)
       JOBCORE_EXCLUDES(job_mutex);
