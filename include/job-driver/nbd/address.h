@@ -23,9 +23,9 @@ struct Address {
   // As an NBD URI without an export: "nbd+unix:///?socket=/tmp/nbd.sock", "nbd://127.0.0.1:10809".
   std::string ToString() const;
 
-  std::string path;
-  std::string host;
-  std::string port;
+  std::string path = {};
+  std::string host = {};
+  std::string port = {};
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::nbd

@@ -41,7 +41,7 @@ namespace jobcore::inline JOBCORE_ABI::nbd {
 class ServerState;
 
 struct ExportOptions {
-  std::string id;  // of this export, in this server; for Remove and messages: "export 'e0'"
+  std::string id = {};  // of this export, in this server; for Remove and messages: "export 'e0'"
   std::shared_ptr<block::Node> node = nullptr;
   std::string name = {};         // that clients ask for, at most 4096 bytes; empty: the node's
   std::string description = {};  // for people, at most 4096 bytes
@@ -69,7 +69,7 @@ enum class RemoveMode : unsigned char {
 class Server {
  public:
   struct Options {
-    Address address;
+    Address address = {};
     int max_connections = 100;  // further ones wait until one has ended; 0: no limit
     // How long a client may take until it has chosen an export; then its connection is closed. 0: no limit.
     Nanoseconds handshake_timeout = std::chrono::seconds(10);
