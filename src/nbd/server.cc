@@ -205,7 +205,7 @@ void ServerState::FinishExport(const std::shared_ptr<Export>& finished) {
     exports_.erase(it);
   }
   if (options_.on_removed) options_.on_removed(finished->id());
-  core_.main_context().wait_domain().Kick();
+  main().wait_domain().Kick();
   CheckStopped();
 }
 
@@ -215,7 +215,7 @@ void ServerState::CheckStopped() {
     if (!stopping_ || listener_.has_value() || !connections_.empty() || !exports_.empty()) return;
   }
   stopped_.store(true, std::memory_order_release);
-  core_.main_context().wait_domain().Kick();
+  main().wait_domain().Kick();
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI::nbd

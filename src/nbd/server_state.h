@@ -29,7 +29,10 @@ namespace jobcore::inline JOBCORE_ABI::nbd {
 class ServerState : public std::enable_shared_from_this<ServerState> {
  public:
   ServerState(JobCore& core, Server::Options options, Listener listener)
-      : core_(core), options_(std::move(options)), address_(listener.address()), listener_(std::move(listener)) {}
+      : main_(core.main_context().shared_from_this()),
+        options_(std::move(options)),
+        address_(listener.address()),
+        listener_(std::move(listener)) {}
   ServerState(const ServerState&) = delete;
   ServerState& operator=(const ServerState&) = delete;
 
@@ -38,7 +41,7 @@ class ServerState : public std::enable_shared_from_this<ServerState> {
   void Shutdown();
   bool stopped() const { return stopped_.load(std::memory_order_acquire); }
   const Address& address() const { return address_; }
-  AioContext& main() const { return core_.main_context(); }
+  AioContext& main() const { return *main_; }
   Nanoseconds handshake_timeout() const { return options_.handshake_timeout; }
   absl::Status Add(ExportOptions options);
   absl::Status Remove(std::string_view id, RemoveMode mode);
@@ -60,7 +63,9 @@ class ServerState : public std::enable_shared_from_this<ServerState> {
   void FinishExport(const std::shared_ptr<Export>& finished) JOBCORE_EXCLUDES(job_mutex);
   void CheckStopped() JOBCORE_EXCLUDES(job_mutex);
 
-  JobCore& core_;
+  // Kept: the core may go as soon as what has been posted there runs, and whoever posts it still be about to wake it
+  // up.
+  const std::shared_ptr<AioContext> main_;
   const Server::Options options_;
   const Address address_;
   std::atomic<bool> stopped_{false};
