@@ -49,13 +49,14 @@ class IoRequest : private WorkItem {
     return kNames[static_cast<int>(op)];
   }
 
-  IoRequest(IoEngine& engine, Op op, int fd, uint64_t offset, std::span<std::byte> buffer)
+  IoRequest(IoEngine& engine, Op op, int fd, uint64_t offset, std::span<std::byte> buffer, bool from_cache = false)
       : WorkItem("I/O completion", &Resume),
         op(op),
         fd(fd),
         offset(offset),
         buffer(buffer),
         size(buffer.size()),
+        from_cache(from_cache),
         engine_(engine) {}
   // Without a buffer
   IoRequest(IoEngine& engine, Op op, int fd, uint64_t offset, size_t bytes)
@@ -76,6 +77,7 @@ class IoRequest : private WorkItem {
   const uint64_t offset;                   // bytes
   const std::span<std::byte> buffer = {};  // kWrite only reads it
   const size_t size;                       // bytes to transfer; the buffer's, if there is one
+  const bool from_cache = false;           // kRead: may be done by the caller's thread, see ReadCached
   const int to_fd = -1;                    // kCopyRange: where to
   const uint64_t to_offset = 0;
 
@@ -128,6 +130,10 @@ class IoEngine {
 // Awaitables. Descriptors and the buffer must stay valid until the await is over; nothing cancels one.
 inline IoRequest Read(IoEngine& engine, int fd, uint64_t offset, std::span<std::byte> buffer) {
   return IoRequest(engine, IoRequest::Op::kRead, fd, offset, buffer);
+}
+// The same of a file that is read through the page cache: what is short and in there may be copied on the spot.
+inline IoRequest ReadCached(IoEngine& engine, int fd, uint64_t offset, std::span<std::byte> buffer) {
+  return IoRequest(engine, IoRequest::Op::kRead, fd, offset, buffer, /*from_cache=*/true);
 }
 inline IoRequest Write(IoEngine& engine, int fd, uint64_t offset, std::span<const std::byte> buffer) {
   return IoRequest(engine, IoRequest::Op::kWrite, fd, offset, {const_cast<std::byte*>(buffer.data()), buffer.size()});

@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "aio/cached_read.h"
 #include "aio/check.h"
 #include "aio/range_copier.h"
 #include "job-common/io_engine.h"
@@ -116,6 +117,7 @@ class ThreadPoolEngine final : public IoEngine {
   }
 
   void Submit(IoRequest& request) override {
+    if (internal::ReadFromCache(request)) return;
     ++pending_;
     const std::scoped_lock lock(mutex_);
     const bool is_long = IsLong(request);

@@ -77,8 +77,9 @@ class FileNode final : public Node {
 };
 
 Co<int> FileNode::DoRead(const Admission&, uint64_t offset, std::span<std::byte> buffer) {
-  const int fd = direct_ && IsAligned(offset, buffer) ? direct_.get() : file_.get();
-  const IoResult io = co_await jobcore::Read(engine_, fd, offset, buffer);
+  const bool direct = direct_ && IsAligned(offset, buffer);
+  const IoResult io = co_await (direct ? jobcore::Read(engine_, direct_.get(), offset, buffer)
+                                       : ReadCached(engine_, file_.get(), offset, buffer));
   if (io.error != 0) co_return io.error;
   std::fill(buffer.begin() + static_cast<ptrdiff_t>(io.bytes), buffer.end(), std::byte{0});
   co_return 0;

@@ -16,6 +16,8 @@ namespace jobcore::inline JOBCORE_ABI::nbd {
 namespace {
 
 constexpr size_t kMaxParts = 64;  // of one system call
+// So many requests of a client are taken up before others in the loop have their turn, if the node serves each at once.
+constexpr int kMaxInARow = 64;
 
 iovec Part(std::span<const std::byte> bytes) {
   return {.iov_base = const_cast<std::byte*>(bytes.data()), .iov_len = bytes.size()};
@@ -100,11 +102,12 @@ bool Channel::Receiver::await_ready() {
     channel.begin_ += size;
     target_ = target_.subspan(size);
     if (target_.empty()) return true;
-  } else if (channel.available() >= size_) {
+  } else if (channel.available() >= size_ && ++channel.in_a_row_ < kMaxInARow) {
     return true;
   }
   if (size_ > kBuffer || channel.receiver_ != nullptr) internal::Die("NBD: cannot receive that now");
   channel.receiver_ = this;
+  if (channel.in_a_row_ >= kMaxInARow) return false;
   const Transfer received = channel.Receive();
   if (received == Transfer::kWait) return false;
   channel.receiver_ = nullptr;
@@ -113,6 +116,10 @@ bool Channel::Receiver::await_ready() {
 }
 
 void Channel::Receiver::Wait() {
+  if (std::exchange(channel_.in_a_row_, 0) >= kMaxInARow) {
+    channel_.flush_->Schedule();
+    return;
+  }
   if (channel_.WatchFor(FdEvents::kReadable)) return;
   // As if the other side had gone: there is no way to hear of it any more. Not from here, where the coroutine is only
   // about to suspend.
@@ -257,11 +264,17 @@ void Channel::OnFlush() {
     outgoing_.clear();
     blocked_ = false;
   }
-  const bool ends = ended_ && receiver_ != nullptr;
+  const Transfer received = receiver_ != nullptr ? Receive() : Transfer::kWait;
   // Those who are resumed may send more, and the last of them may end the stay, or the channel.
   const std::vector<CoHandle> resumed = std::exchange(sent_, {});
-  const CoHandle receiver = ends ? receiver_->waiter_ : CoHandle();
-  if (ends) std::exchange(receiver_, nullptr)->got_ = Got::kEnd;
+  CoHandle receiver;
+  if (received != Transfer::kWait) {
+    receiver_->got_ = received == Transfer::kDone ? Got::kBytes : Got::kEnd;
+    receiver = std::exchange(receiver_, nullptr)->waiter_;
+  } else if (receiver_ != nullptr && !WatchFor(FdEvents::kReadable)) {
+    ended_ = true;
+    flush_->Schedule();
+  }
   for (const CoHandle& waiter : resumed) waiter.Resume();
   if (receiver.handle) receiver.Resume();
 }

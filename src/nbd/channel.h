@@ -41,7 +41,7 @@ struct Outgoing {
 // All home thread of the context where it stays; one coroutine receives at a time, any number send.
 class Channel {
  public:
-  static constexpr size_t kBuffer = 64 * 1024;
+  static constexpr size_t kBuffer = size_t{64} * 1024;
 
   // A stream socket that does not block.
   explicit Channel(internal::UniqueFd socket) : socket_(std::move(socket)), buffer_(kBuffer) {}
@@ -97,6 +97,7 @@ class Channel {
   size_t end_ = 0;
   bool ended_ = false;    // nothing more will come
   bool emptied_ = false;  // the socket had nothing more when it was last looked at
+  int in_a_row_ = 0;      // awaits that did not wait
 
   AioContext* context_ = nullptr;  // of the stay
   std::unique_ptr<FdHandler> handler_;

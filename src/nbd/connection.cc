@@ -183,7 +183,8 @@ bool Connection::MoveHome() {
     context_ = home;
   }
   // From here on it is there: nothing of it is to be touched any more.
-  home->Post("NBD connection", [self = shared_from_this()] { Spawn("NBD connection", self->Serve(self)); });
+  home->Post("NBD connection",
+             [self = shared_from_this()]() JOBCORE_EXCLUDES(job_mutex) { Spawn("NBD connection", self->Serve(self)); });
   return true;
 }
 

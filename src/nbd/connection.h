@@ -71,9 +71,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Co<void> Handshake(std::shared_ptr<Connection> self);
   // True: an export has been chosen.
   Co<bool> Negotiate();
-  Co<void> Serve(std::shared_ptr<Connection> self);
+  Co<void> Serve(std::shared_ptr<Connection> self) JOBCORE_EXCLUDES(job_mutex);
   // Until there is nothing more to serve here. True: elsewhere there may be.
-  Co<bool> ServeRequests();
+  Co<bool> ServeRequests() JOBCORE_EXCLUDES(job_mutex);
   // What follows the header of a request. False: it did not come.
   Co<bool> ReceivePayload(const Verdict& verdict, BufferPool::Buffer& data);
   // Begins the next stay. False: there is none.

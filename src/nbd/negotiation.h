@@ -60,7 +60,7 @@ class Negotiation {
     kHangUp,
   };
   // Longer options are refused, unread. Room for every name, and many queries for metadata contexts.
-  static constexpr size_t kMaxOption = 64 * 1024;
+  static constexpr size_t kMaxOption = size_t{64} * 1024;
 
   explicit Negotiation(Catalog& catalog) : catalog_(catalog) {}
   Negotiation(const Negotiation&) = delete;

@@ -186,7 +186,7 @@ void ServerState::StopListening() {
   for (const std::shared_ptr<Connection>& connection : open) connection->Close();
 }
 
-void ServerState::OnEnded(std::shared_ptr<Connection> connection, std::shared_ptr<Export> chosen) {
+void ServerState::OnEnded(const std::shared_ptr<Connection>& connection, const std::shared_ptr<Export>& chosen) {
   {
     const std::lock_guard lock(mutex_);
     connections_.erase(connection);

@@ -51,7 +51,8 @@ class ServerState : public std::enable_shared_from_this<ServerState> {
   std::shared_ptr<Export> Find(std::string_view name) const;
   std::vector<std::shared_ptr<Export>> All() const;
   // It has ended: nothing of it is in flight. `chosen`: its export, if it had got so far.
-  void OnEnded(std::shared_ptr<Connection> connection, std::shared_ptr<Export> chosen);
+  void OnEnded(const std::shared_ptr<Connection>& connection, const std::shared_ptr<Export>& chosen)
+      JOBCORE_EXCLUDES(job_mutex);
 
  private:
   // --- Main context ---

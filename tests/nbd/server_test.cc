@@ -229,6 +229,21 @@ TEST(NbdServerConnections, FurtherOnesWaitUntilOneHasEnded) {
   EXPECT_EQ(second->Read(0, 3).data, "abc");
 }
 
+// A node that answers at once does not let one client keep the loop for itself.
+TEST(NbdServerConnections, ClientThatIsServedAtOnceLetsOthersHaveTheirTurn) {
+  NbdWorld world;
+  world.Start();
+  ASSERT_TRUE(world.Export(world.Disk("disk", kSize, world.io())).ok());
+  const auto client = world.Client("disk");
+  constexpr uint64_t kRequests = 2000;
+  std::string all;
+  for (uint64_t i = 0; i < kRequests; ++i) all += NbdClient::Header(Command::kFlush, 0, 0, 0, i);
+  const uint64_t turns = world.io()->turns();
+  ASSERT_TRUE(client->Send(all));
+  for (uint64_t i = 0; i < kRequests; ++i) ASSERT_EQ(client->ReceiveAnswer().error, Error::kOk);
+  EXPECT_GE(world.io()->turns() - turns, kRequests / 64);
+}
+
 TEST(NbdServerConnections, DisconnectEndsOneInOrder) {
   NbdWorld world;
   const auto disk = world.Disk("disk", kSize, world.io(), false, [] { return Nanoseconds(100'000); });
