@@ -9,7 +9,6 @@
 #include <memory>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -66,7 +65,7 @@ class Exporter {
   const ExportCommand& command_;
   // Destroyed from the bottom up.
   const std::unique_ptr<IoEngine> engine_;
-  std::vector<std::unique_ptr<IOThread>> threads_;
+  std::unique_ptr<IOThread> thread_;
   JobCore core_;
   std::optional<SignalWatch> signals_;
   std::shared_ptr<block::Node> node_;
@@ -88,11 +87,8 @@ int Exporter::Run() {
 }
 
 absl::Status Exporter::Open() {
-  std::shared_ptr<AioContext> home;  // null: the main context
-  for (int i = 0; i < command_.io_threads; ++i) {
-    threads_.push_back(std::make_unique<IOThread>(absl::StrCat("io", i)));
-    if (i == 0) home = threads_[0]->context().shared_from_this();
-  }
+  if (command_.io_threads > 0) thread_ = std::make_unique<IOThread>("io0");
+  const std::shared_ptr<AioContext> home = thread_ != nullptr ? thread_->context().shared_from_this() : nullptr;
   absl::StatusOr<std::shared_ptr<block::Node>> node =
       block::OpenFileNode(core_, {.node = {.name = std::filesystem::path(command_.image).filename().string(),
                                            .context = home,

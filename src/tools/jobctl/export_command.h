@@ -19,7 +19,7 @@ struct ExportCommand {
   bool direct = false;
   bool discard = false;
   bool sync = true;
-  int io_threads = 1;  // 0: all in the main thread
+  int io_threads = 1;  // where connections live; 0: in the main thread
   int max_connections = 0;
   SessionOptions::Engine engine = SessionOptions::Engine::kAuto;
 };

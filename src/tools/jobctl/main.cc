@@ -214,9 +214,9 @@ CLI::App* AddExport(CLI::App& app, jobctl::ExportCommand& command) {
   nbd->add_flag("--direct", command.direct, "Past the page cache");
   nbd->add_flag("--discard", command.discard, "What clients trim is given back to the file system");
   nbd->add_flag_callback("--no-sync", [&command] { command.sync = false; }, "Flushes do nothing");
-  nbd->add_option("--iothreads", command.io_threads, "Threads beside the main one; 0: none")
+  nbd->add_option("--iothreads", command.io_threads, "Threads that serve clients; 0: the main one does, too")
       ->type_name("N")
-      ->check(CLI::Range(0, 64).description(""))
+      ->check(CLI::Range(0, 1).description(""))
       ->capture_default_str();
   nbd->add_option("--max-connections", command.max_connections, "Further ones wait; 0: no limit")
       ->type_name("N")
