@@ -50,6 +50,8 @@ class Channel {
   ~Channel() { Leave(); }
 
   int fd() const { return socket_.get(); }
+  // Nothing that is sent arrives any more.
+  bool broken() const { return broken_; }
   // Begins a stay in the calling thread's context. Fails as epoll does.
   absl::Status Enter();
   // Ends it. Nobody waits.

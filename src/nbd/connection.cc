@@ -220,6 +220,7 @@ Co<void> Connection::Serve([[maybe_unused]] std::shared_ptr<Connection> self) {
 
 Co<bool> Connection::ServeRequests() {
   for (;;) {
+    if (channel_.broken()) co_return false;  // whatever he has asked for before he went
     if (!IsHome()) co_return true;
     const Channel::Got got = co_await channel_.Await(wire::kRequestSize);
     if (got == Channel::Got::kInterrupted) continue;
