@@ -55,7 +55,8 @@ class IoRequest : private WorkItem {
     return kNames[static_cast<int>(op)];
   }
 
-  IoRequest(IoEngine& engine, Op op, int fd, uint64_t offset, std::span<std::byte> buffer, IoUrgency urgency)
+  IoRequest(IoEngine& engine, Op op, int fd, uint64_t offset, std::span<std::byte> buffer, IoUrgency urgency,
+            bool from_cache = false)
       : WorkItem("I/O completion", &Resume),
         op(op),
         fd(fd),
@@ -63,6 +64,7 @@ class IoRequest : private WorkItem {
         buffer(buffer),
         size(buffer.size()),
         urgency(urgency),
+        from_cache(from_cache),
         engine_(engine) {}
   // Without a buffer
   IoRequest(IoEngine& engine, Op op, int fd, uint64_t offset, size_t bytes, IoUrgency urgency)
@@ -92,7 +94,8 @@ class IoRequest : private WorkItem {
   const std::span<std::byte> buffer = {};  // kWrite only reads it
   const size_t size;                       // bytes to transfer; the buffer's, if there is one
   const IoUrgency urgency;
-  const int to_fd = -1;  // of copies: where to
+  const bool from_cache = false;  // kRead: may be done by the caller's thread, see ReadCached
+  const int to_fd = -1;           // of copies: where to
   const uint64_t to_offset = 0;
 
   // The engine, any thread, once per Submit: resumes the coroutine in its own context. The request is gone
@@ -145,6 +148,11 @@ class IoEngine {
 inline IoRequest Read(IoEngine& engine, int fd, uint64_t offset, std::span<std::byte> buffer,
                       IoUrgency urgency = IoUrgency::kForeground) {
   return IoRequest(engine, IoRequest::Op::kRead, fd, offset, buffer, urgency);
+}
+// The same of a file that is read through the page cache: what is short and in there may be copied on the spot.
+inline IoRequest ReadCached(IoEngine& engine, int fd, uint64_t offset, std::span<std::byte> buffer,
+                            IoUrgency urgency = IoUrgency::kForeground) {
+  return IoRequest(engine, IoRequest::Op::kRead, fd, offset, buffer, urgency, /*from_cache=*/true);
 }
 inline IoRequest Write(IoEngine& engine, int fd, uint64_t offset, std::span<const std::byte> buffer,
                        IoUrgency urgency = IoUrgency::kForeground) {

@@ -18,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "aio/cached_read.h"
 #include "aio/check.h"
 #include "aio/range_copier.h"
 #include "aio/thread_scheduling.h"
@@ -161,6 +162,7 @@ class ThreadPoolEngine final : public IoEngine {
   }
 
   void Submit(IoRequest& request) override {
+    if (internal::ReadFromCache(request)) return;
     ++pending_;
     LaneOf(request).Submit(request);
   }

@@ -41,6 +41,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "aio/cached_read.h"
 #include "aio/check.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -154,6 +155,7 @@ UringEngine::~UringEngine() {
 }
 
 void UringEngine::Submit(IoRequest& request) {
+  if (internal::ReadFromCache(request)) return;
   // io_uring has no copy; the others it would give to a thread, too.
   if (request.op == Op::kCopyRange || request.op == Op::kCopyData || request.op == Op::kWriteback ||
       request.op == Op::kEvict || request.op == Op::kPunchHole || request.op == Op::kZeroRange ||

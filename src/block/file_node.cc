@@ -87,8 +87,9 @@ class FileNode final : public Node {
 };
 
 Co<int> FileNode::DoRead(const Admission& in, uint64_t offset, std::span<std::byte> buffer) {
-  const int fd = direct_ && IsAligned(offset, buffer) ? direct_.get() : file_.get();
-  const IoResult io = co_await jobcore::Read(engine_, fd, offset, buffer, Urgency(in));
+  const bool direct = direct_ && IsAligned(offset, buffer);
+  const IoResult io = co_await (direct ? jobcore::Read(engine_, direct_.get(), offset, buffer, Urgency(in))
+                                       : ReadCached(engine_, file_.get(), offset, buffer, Urgency(in)));
   if (io.error != 0) co_return io.error;
   // Fewer bytes: somebody who does not care for locks has cut the file. CheckIntact says so.
   co_return io.bytes == buffer.size() ? 0 : EIO;
@@ -165,7 +166,7 @@ Co<int> FileNode::DoCopyFrom(const Admission&, uint64_t offset, uint64_t length,
 Co<int> FileNode::DoCopyTo(const Admission& in, uint64_t offset, uint64_t length, FilePart to) {
   if (direct_ || to.engine != &engine_) co_return EOPNOTSUPP;
   const IoResult io = co_await CopyData(engine_, file_.get(), offset, to.fd, to.offset, length, Urgency(in));
-  // Shorter: the file ends there. What is behind it reads as zeros.
+  // Shorter: somebody has cut the file. Who reads it is told.
   if (io.error == 0 && io.bytes < length) co_return EOPNOTSUPP;
   co_return io.error;
 }
