@@ -128,7 +128,7 @@ class AioContext : public std::enable_shared_from_this<AioContext> {
 
   // --- Who uses this context (any thread) ---
 
-  // Users are things that need the loop to go on (jobs that live here). An IOThread refuses to end with any.
+  // Users are things that need the loop to go on (jobs and exports that live here). An IOThread refuses to end with any.
   // False: the context has been stopped, or is about to be.
   [[nodiscard]] bool TryAddUser();
   void RemoveUser() { users_.fetch_sub(1, std::memory_order_release); }

@@ -32,7 +32,7 @@ class IOThread {
   // Any thread. Returns when the loop is running.
   explicit IOThread(std::string name) : IOThread(std::move(name), Options()) {}
   IOThread(std::string name, Options options);
-  // Stops. Aborts, naming the context, if jobs still live in it.
+  // Stops. Aborts, naming the context, if jobs or exports still live in it.
   ~IOThread() JOBCORE_EXCLUDES(job_mutex);
   IOThread(const IOThread&) = delete;
   IOThread& operator=(const IOThread&) = delete;
@@ -41,7 +41,7 @@ class IOThread {
   AioContext& context() const { return *context_; }
 
   // Lets the loop finish what has been posted so far and joins the thread; the second call does nothing.
-  // FailedPrecondition if jobs still live here, or if called on this thread itself. Not from two threads at
+  // FailedPrecondition if jobs or exports still live here, or if called on this thread itself. Not from two threads at
   // the same time.
   absl::Status Stop() JOBCORE_EXCLUDES(job_mutex);
 

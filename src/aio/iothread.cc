@@ -59,7 +59,7 @@ absl::Status IOThread::Stop() {
         absl::StrCat("I/O thread '", name(), "' cannot stop itself: stop it from another thread"));
   }
   if (int users = 0; !context_->users_.compare_exchange_strong(users, AioContext::kNoMoreUsers)) {
-    return absl::FailedPreconditionError(absl::StrCat("I/O thread '", name(), "' is in use by ", users, " job(s)"));
+    return absl::FailedPreconditionError(absl::StrCat("I/O thread '", name(), "' is in use by ", users, " job(s), export(s) or move(s)"));
   }
   stopped_ = true;
   if (!thread_.joinable()) {

@@ -123,14 +123,17 @@ void GraphOps::SwitchUsers(Node& from, const std::shared_ptr<Node>& to) {
     }
   }
   const std::vector<const NodeEdge*> inside = EdgesOfTower(*to);  // `to` may stand upon `from`
-  const BothLocked lock(from.mutex_, to->mutex_);
-  std::erase_if(from.edges_, [&](NodeEdge* edge) {
-    if (!Follows(*edge) || IsOneOf(inside, edge)) return false;
-    to->edges_.push_back(edge);
-    const std::lock_guard edge_lock(edge->mutex_);
-    edge->node_ = to;  // the last reference to `from` is the caller's, or the set's
-    return true;
-  });
+  {
+    const BothLocked lock(from.mutex_, to->mutex_);
+    std::erase_if(from.edges_, [&](NodeEdge* edge) {
+      if (!Follows(*edge) || IsOneOf(inside, edge)) return false;
+      to->edges_.push_back(edge);
+      const std::lock_guard edge_lock(edge->mutex_);
+      edge->node_ = to;  // the last reference to `from` is the caller's, or the set's
+      return true;
+    });
+  }
+  TellUsers(*to);
 }
 
 std::vector<const NodeEdge*> GraphOps::EdgesOfTower(const Node& top) {
@@ -179,6 +182,17 @@ void GraphOps::EndMove(const std::vector<std::shared_ptr<Node>>& tower) {
 void GraphOps::SetContext(Node& node, const std::shared_ptr<AioContext>& context) {
   const std::lock_guard lock(node.mutex_);
   node.context_ = context;
+}
+
+void GraphOps::TellUsers(const Node& node) {
+  std::vector<std::function<void()>> calls;  // copies: an edge may go as soon as the mutex is free
+  {
+    const std::lock_guard lock(node.mutex_);
+    for (const NodeEdge* edge : node.edges_) {
+      if (edge->options_.on_moved) calls.push_back(edge->options_.on_moved);
+    }
+  }
+  for (const std::function<void()>& call : calls) call();
 }
 
 std::vector<std::string> UsersOf(const Node& node) { return GraphOps::UsersOf(node); }
@@ -262,6 +276,7 @@ Co<absl::Status> MoveNode(std::shared_ptr<Node> node, std::shared_ptr<AioContext
 
   // First: whoever makes a job there meanwhile looks at the context again once the job can be found.
   for (const std::shared_ptr<Node>& n : claim.tower()) GraphOps::SetContext(*n, context);
+  for (const std::shared_ptr<Node>& n : claim.tower()) GraphOps::TellUsers(*n);
   // The jobs are parked, or have ended their Run: those have nothing more to do there.
   const std::shared_ptr<const std::atomic<int>> open = MoveJobs(core, claim.tower(), *context);
   const auto moving = [open] { return open->load(std::memory_order_acquire) != 0; };

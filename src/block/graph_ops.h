@@ -49,6 +49,8 @@ class GraphOps {
   static absl::Status BeginMove(const std::vector<std::shared_ptr<Node>>& tower);
   static void EndMove(const std::vector<std::shared_ptr<Node>>& tower);
   static void SetContext(Node& node, const std::shared_ptr<AioContext>& context);
+  // That it has another context now, or that they have come to it from another node.
+  static void TellUsers(const Node& node);
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

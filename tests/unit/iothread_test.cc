@@ -66,7 +66,7 @@ TEST(IOThread, StopIsRefusedWhileJobsLiveThere) {
   ASSERT_TRUE(io.context().TryAddUser());
   const absl::Status status = io.Stop();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(status.message(), "I/O thread 'io7' is in use by 2 job(s)");
+  EXPECT_EQ(status.message(), "I/O thread 'io7' is in use by 2 job(s), export(s) or move(s)");
   EXPECT_FALSE(io.context().closed());
   io.context().RemoveUser();
   io.context().RemoveUser();

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <span>
@@ -46,6 +47,9 @@ struct EdgeOptions {
   // Bytes: all that it reads and writes is within this.
   uint64_t part_offset = 0;
   uint64_t part_end = std::numeric_limits<uint64_t>::max();
+  // The edge leads to another node now, or that lives in another context: for users who live where their node does.
+  // Any thread; the node may be drained. It may still be called once when the edge has gone.
+  std::function<void()> on_moved = nullptr;
 };
 
 class NodeEdge {

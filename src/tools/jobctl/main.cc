@@ -12,6 +12,7 @@
 #include "job-driver/block/file_backup.h"
 #include "job-driver/block/mirror.h"
 #include "tools/jobctl/backup_command.h"
+#include "tools/jobctl/export_command.h"
 #include "tools/jobctl/mirror_command.h"
 #include "tools/jobctl/verify_command.h"
 
@@ -67,6 +68,16 @@ Signals are as for `jobctl backup`.
 
 Exit status: 0 all done; 1 something failed, or was lost; 2 bad input, nothing was written;
 130 cancelled.)";
+
+constexpr char kExportFooter[] = R"(
+Any NBD client can use the image: nbdcopy, nbdinfo, qemu-img, qemu-io, fio, nbd-client. There is
+neither encryption nor authentication: whoever can reach the socket, or the port, can use it. The
+image is locked as QEMU does it, so that nobody else changes it meanwhile.
+
+The first SIGINT, SIGTERM or SIGHUP disconnects the clients, ends what they have asked for, flushes
+the image and exits; another SIGINT or SIGTERM exits at once.
+
+Exit status: 0 ended by a signal; 1 something failed; 2 bad input.)";
 
 constexpr char kVerifyFooter[] = R"(
 Exit status: 0 all is there; 1 something is not; 2 bad input.)";
@@ -187,6 +198,37 @@ CLI::App* AddMirror(CLI::App& app, jobctl::MirrorCommand& command) {
   return mirror;
 }
 
+CLI::App* AddExport(CLI::App& app, jobctl::ExportCommand& command) {
+  CLI::App* const nbd = app.add_subcommand("export", "Let other programs use an image, by the NBD protocol");
+  nbd->footer(kExportFooter);
+  nbd->add_option("IMAGE", command.image, "What to export")->type_name("")->required();
+  CLI::Option* const socket = nbd->add_option("--socket", command.socket, "Listen at a Unix socket")->type_name("PATH");
+  CLI::Option* const port =
+      nbd->add_option("--port", command.port, "Listen at a TCP port; 0: one that is free")->type_name("P");
+  socket->excludes(port);
+  nbd->add_option("--host", command.host, "For --port: the address to listen at (default: 127.0.0.1)")
+      ->type_name("HOST")
+      ->needs(port);
+  nbd->add_option("--name", command.name, "What clients ask for (default: the name of the file)")->type_name("N");
+  nbd->add_flag("--read-only", command.read_only, "Nobody is to write");
+  nbd->add_flag("--direct", command.direct, "Past the page cache");
+  nbd->add_flag("--discard", command.discard, "What clients trim is given back to the file system");
+  nbd->add_flag_callback("--no-sync", [&command] { command.sync = false; }, "Flushes do nothing");
+  nbd->add_option("--iothreads", command.io_threads, "Threads beside the main one; 0: none")
+      ->type_name("N")
+      ->check(CLI::Range(0, 64).description(""))
+      ->capture_default_str();
+  nbd->add_option("--max-connections", command.max_connections, "Further ones wait; 0: no limit")
+      ->type_name("N")
+      ->check(CLI::Range(0, 1 << 20).description(""))
+      ->capture_default_str();
+  nbd->add_option("--io-engine", command.engine, "What does the I/O; auto: io_uring if the kernel allows it")
+      ->transform(CLI::CheckedTransformer(kEngines).description(""))
+      ->type_name("auto|uring|threads")
+      ->default_str("auto");
+  return nbd;
+}
+
 CLI::App* AddVerify(CLI::App& app, jobctl::VerifyCommand& command) {
   CLI::App* const verify = app.add_subcommand("verify", "Look for what a ledger of `jobctl mirror` lists in an image");
   verify->footer(kVerifyFooter);
@@ -203,9 +245,11 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   jobctl::BackupCommand backup;
   jobctl::MirrorCommand mirror;
+  jobctl::ExportCommand nbd;
   jobctl::VerifyCommand verify;
   const CLI::App* const backup_given = AddBackup(app, backup);
   const CLI::App* const mirror_given = AddMirror(app, mirror);
+  const CLI::App* const export_given = AddExport(app, nbd);
   AddVerify(app, verify);
   try {
     app.parse(argc, argv);
@@ -214,5 +258,6 @@ int main(int argc, char** argv) {
   }
   if (backup_given->parsed()) return jobctl::RunBackup(backup);
   if (mirror_given->parsed()) return jobctl::RunMirror(mirror);
+  if (export_given->parsed()) return jobctl::RunExport(nbd);
   return jobctl::RunVerify(verify);
 }
