@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
-#include "job-common/aio_wait.h"
 #include "qmp/unix_socket.h"
 
 namespace jobcore::inline JOBCORE_ABI::qmp {
@@ -77,11 +77,8 @@ void Server::Sweep() {
   }
 }
 
-Co<absl::Status> Server::Flushed(TimePoint deadline) {
-  const auto unsent = [this] {
-    return std::any_of(connections_.begin(), connections_.end(), [](const auto& c) { return !c->all_sent(); });
-  };
-  co_return co_await AioWaitWhile(context_, unsent, {.name = "monitor replies", .deadline = deadline});
+bool Server::all_sent() const {
+  return std::all_of(connections_.begin(), connections_.end(), [](const auto& c) { return c->all_sent(); });
 }
 
 void Server::StopListening() {

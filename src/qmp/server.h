@@ -16,10 +16,7 @@
 #include "absl/status/status.h"
 #include "block/unique_fd.h"
 #include "job-common/aio_context.h"
-#include "job-common/clock.h"
-#include "job-common/coroutine.h"
 #include "job-common/fwd.h"
-#include "job-common/job_mutex.h"
 #include "qmp/connection.h"
 #include "qmp/session.h"
 
@@ -45,8 +42,8 @@ class Server {
   void SendEvent(const std::string& line);
   size_t clients() const { return connections_.size(); }
 
-  // Until all that has been said has been sent. DeadlineExceeded: somebody does not read.
-  Co<absl::Status> Flushed(TimePoint deadline) JOBCORE_EXCLUDES(job_mutex);
+  // All that has been said has been sent. Waiters for the context are woken up when this becomes true.
+  bool all_sent() const;
   // No more clients, and the names of the sockets are free. Those that there are stay.
   void StopListening();
 
