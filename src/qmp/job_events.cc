@@ -80,7 +80,9 @@ void JobEvents::Send(const JobEvent& event) {
   if (event.status == JobStatus::kRunning && known != jobs_.end()) known->second.started = true;
   if (event.status == JobStatus::kConcluded && job != nullptr && known->second.started) SendEnd(event, *job);
   SendStatus(event);
-  if (event.status == JobStatus::kReady && job != nullptr) SendBlockEvent("BLOCK_JOB_READY", event, *job);
+  if (event.status == JobStatus::kReady && job != nullptr && !std::exchange(known->second.ready, true)) {
+    SendBlockEvent("BLOCK_JOB_READY", event, *job);
+  }
   if (event.status == JobStatus::kPending && job != nullptr && !job->auto_finalize()) {
     const JsonObject data = {{"type", job->type()}, {"id", event.job_id}};
     send_(EventLine("BLOCK_JOB_PENDING", data, core_.WallTimeOf(event.time)));

@@ -52,6 +52,7 @@ class JobEvents {
   struct Known {
     JobRef job;
     bool started = false;
+    bool ready = false;  // it has been said that it is
   };
 
   void Send(const JobEvent& event) JOBCORE_EXCLUDES(job_mutex);

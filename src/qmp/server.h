@@ -63,9 +63,9 @@ class Server {
   Monitor& monitor_;
   const Options options_;
   std::vector<std::unique_ptr<Listener>> listeners_;
-  std::vector<std::unique_ptr<Connection>> connections_;
   // Connections close inside their own callbacks: they are removed later.
   BottomHalf sweep_;
+  std::vector<std::unique_ptr<Connection>> connections_;
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::qmp

@@ -63,6 +63,13 @@ Reply SetSpeed(Daemon& daemon, Arguments args) {
                });
 }
 
+// A mirror that has done its copying is shown as paused until it ends: the reference has it stand still, and its source
+// with it. (Here clients go on writing to that.)
+bool IsShownPaused(const monitor::JobInfo& job) {
+  const bool at_its_end = job.status == JobStatus::kWaiting || job.status == JobStatus::kPending;
+  return !job.pause_reasons.empty() || (at_its_end && job.type == "mirror");
+}
+
 JsonObject Shown(const monitor::JobInfo& job) {
   JsonObject shown = {{"device", job.id},
                       {"type", job.type},
@@ -70,7 +77,7 @@ JsonObject Shown(const monitor::JobInfo& job) {
                       {"len", job.progress.total},
                       {"offset", job.progress.current},
                       {"busy", job.status == JobStatus::kRunning},
-                      {"paused", !job.pause_reasons.empty()},
+                      {"paused", IsShownPaused(job)},
                       {"speed", job.speed},
                       {"io-status", jobcore::IoStatusName(job.io_status)},
                       {"ready", jobcore::IsReady(job.status)},

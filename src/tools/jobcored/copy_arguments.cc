@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "job-common/error_policy.h"
+#include "job-monitor/job_monitor.h"
 
 namespace jobcored {
 namespace {
@@ -122,10 +123,19 @@ absl::StatusOr<jobcore::JobSpec> ReadJobSpec(Arguments args) {
   jobcore::JobSpec spec = {.id = args.String("job-id")};
   // Without one a job is called what its device is: nodes are none, and so it gets no name that is one.
   if (spec.id.empty()) return Invalid("Invalid job ID ''");
-  spec.speed = args.Int("speed");
   spec.auto_finalize = args.Bool("auto-finalize");
   spec.auto_dismiss = args.Bool("auto-dismiss");
   return spec;
+}
+
+absl::Status SetFirstSpeed(Daemon& daemon, jobcore::Job& job, int64_t speed) {
+  absl::Status set;
+  {
+    jobcore::JobLock lock(daemon.core);
+    set = jobcore::monitor::SetSpeed(job, speed);
+  }
+  if (!set.ok()) (void)AbandonJob(job);  // refused: somebody has cancelled it meanwhile
+  return set;
 }
 
 absl::StatusOr<CopyRequest<block::BackupOptions>> ReadBackup(Daemon& daemon, Arguments args) {
@@ -153,6 +163,7 @@ absl::StatusOr<CopyRequest<block::BackupOptions>> ReadBackup(Daemon& daemon, Arg
     constexpr int64_t kMostInFlight = 256;
     options.in_flight = static_cast<int>(std::min(workers, kMostInFlight));
   }
+  request.speed = args.Int("speed");
   absl::StatusOr<jobcore::JobSpec> spec = ReadJobSpec(args);
   if (!spec.ok()) return spec.status();
   request.spec = *std::move(spec);
@@ -192,6 +203,7 @@ absl::StatusOr<CopyRequest<block::MirrorOptions>> ReadMirror(Daemon& daemon, Arg
   }
   options.on_source_error = ReadPolicy(args, "on-source-error");
   options.on_target_error = ReadPolicy(args, "on-target-error");
+  request.speed = args.Int("speed");
   absl::StatusOr<jobcore::JobSpec> spec = ReadJobSpec(args);
   if (!spec.ok()) return spec.status();
   request.spec = *std::move(spec);

@@ -92,15 +92,19 @@ Co<Reply> BlockdevBackup(Daemon& daemon, Arguments args) {
   const absl::StatusOr<JobRef> job =
       co_await block::CreateBackup(daemon.core, request->spec, options, daemon.Deadline());
   if (!job.ok()) co_return job.status();
+  if (absl::Status s = SetFirstSpeed(daemon, **job, request->speed); !s.ok()) co_return s;
   daemon.job_uses.Add(**job, *options.source, *options.target);
   co_return StartJob(**job);
 }
 
-absl::Status StartSettled(Daemon& daemon, const jobcore::JobSpec& spec, std::string_view type, absl::Status end)
+absl::Status StartSettled(Daemon& daemon, const jobcore::JobSpec& spec, int64_t speed, std::string_view type,
+                          absl::Status end)
     JOBCORE_EXCLUDES(jobcore::job_mutex) {
   auto driver = std::make_unique<SettledJob>(type, std::move(end));
   const absl::StatusOr<JobRef> job = CreateJob(daemon.core, spec, std::move(driver));
-  return job.ok() ? StartJob(**job) : job.status();
+  if (!job.ok()) return job.status();
+  if (absl::Status s = SetFirstSpeed(daemon, **job, speed); !s.ok()) return s;
+  return StartJob(**job);
 }
 
 Co<Reply> BlockdevMirror(Daemon& daemon, Arguments args) {
@@ -110,11 +114,12 @@ Co<Reply> BlockdevMirror(Daemon& daemon, Arguments args) {
   if (options.source->size() != options.target->size()) {
     // The library says it here; clients of the wire expect to hear of it by a job that fails.
     const absl::Status end = absl::InvalidArgumentError("Source and target image have different sizes");
-    co_return StartSettled(daemon, request->spec, "mirror", end);
+    co_return StartSettled(daemon, request->spec, request->speed, "mirror", end);
   }
   const absl::StatusOr<JobRef> job =
       co_await block::CreateMirror(daemon.core, request->spec, options, daemon.Deadline());
   if (!job.ok()) co_return job.status();
+  if (absl::Status s = SetFirstSpeed(daemon, **job, request->speed); !s.ok()) co_return s;
   daemon.job_uses.Add(**job, *options.source, *options.target);
   co_return StartJob(**job);
 }
@@ -172,7 +177,7 @@ Reply BlockStream(Daemon& daemon, Arguments args) {
   }
   const absl::StatusOr<jobcore::JobSpec> spec = ReadJobSpec(args);
   if (!spec.ok()) return spec.status();
-  return StartSettled(daemon, *spec, "stream", absl::OkStatus());
+  return StartSettled(daemon, *spec, args.Int("speed"), "stream", absl::OkStatus());
 }
 
 Reply BlockdevCreate(Daemon& daemon, Arguments args) {

@@ -83,7 +83,9 @@ absl::StatusOr<JobRef> PrepareBackup(Daemon& daemon, Arguments args, jobcore::Jo
   if (!request.ok()) return request.status();
   request->spec.group = group;
   absl::StatusOr<JobRef> job = block::CreateBackup(daemon.core, request->spec, request->options, section);
-  if (job.ok()) daemon.job_uses.Add(**job, *request->options.source, *request->options.target);
+  if (!job.ok()) return job;
+  if (absl::Status s = SetFirstSpeed(daemon, **job, request->speed); !s.ok()) return s;
+  daemon.job_uses.Add(**job, *request->options.source, *request->options.target);
   return job;
 }
 
