@@ -44,14 +44,16 @@ constexpr Field kSetSpeedFields[] = {
 constexpr Type kSetSpeed = jobcore::qmp::ObjectOf(kSetSpeedFields);
 
 Reply Cancel(Daemon& daemon, Arguments args) {
-  const CancelMode mode = args.Bool("force") ? CancelMode::kForce : CancelMode::kSoft;
+  const bool force = args.Bool("force");
   return OnJob(daemon, kBlockJobs, args,
-               [mode](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(jobcore::job_mutex) -> Reply {
-                 if (mode == CancelMode::kSoft && IsUserPaused(job)) {
+               [force](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(jobcore::job_mutex) -> Reply {
+                 if (!force && IsUserPaused(job)) {
                    return GenericError(
                        absl::StrCat("The block job for device '", job.id(), "' is currently paused"));
                  }
-                 return monitor::Cancel(job, mode);
+                 // On the wire a job can be cancelled softly only while it is ready.
+                 const bool soft = !force && jobcore::IsReady(job.status());
+                 return monitor::Cancel(job, soft ? CancelMode::kSoft : CancelMode::kForce);
                });
 }
 

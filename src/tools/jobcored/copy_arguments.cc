@@ -85,12 +85,23 @@ jobcore::OnError ReadPolicy(Arguments args, std::string_view name) {
 }
 
 // The library would refuse it, too; this is how the wire says it.
+absl::Status Busy(const block::Node& node, const std::string& job) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("Node '", node.name(), "' is busy: block device is in use by block job: ", job));
+}
+
 absl::Status CheckNotInUse(Daemon& daemon, const block::Node& target) {
   std::string job = daemon.job_uses.TargetOf(target);
   if (job.empty()) job = daemon.job_uses.SourceOf(target);
-  if (job.empty()) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("Node '", target.name(), "' is busy: block device is in use by block job: ", job));
+  return job.empty() ? absl::OkStatus() : Busy(target, job);
+}
+
+// Several backups may have one source; the wire knows no more than that.
+absl::Status CheckBackupSource(Daemon& daemon, const block::Node& source) {
+  const std::string target_of = daemon.job_uses.TargetOf(source);
+  if (!target_of.empty()) return Busy(source, target_of);
+  const std::string source_of = daemon.job_uses.SourceOf(source);
+  return source_of.empty() || source_of == "backup" ? absl::OkStatus() : Busy(source, source_of);
 }
 
 absl::Status CheckBackupSync(Arguments args) {
@@ -148,6 +159,7 @@ absl::StatusOr<CopyRequest<block::BackupOptions>> ReadBackup(Daemon& daemon, Arg
   }
   if (absl::Status s = CheckBackupSync(args); !s.ok()) return s;
   if (options.source == options.target) return Invalid("Source and target cannot be the same");
+  if (absl::Status s = CheckBackupSource(daemon, *options.source); !s.ok()) return s;
   if (absl::Status s = CheckNotInUse(daemon, *options.target); !s.ok()) return s;
   if (options.source->size() != options.target->size()) {
     return Invalid("Source and target image have different sizes");
@@ -178,7 +190,9 @@ absl::StatusOr<CopyRequest<block::MirrorOptions>> ReadMirror(Daemon& daemon, Arg
     if (!found.ok()) return found.status();
     *node = *std::move(found);
   }
-  if (!daemon.job_uses.SourceOf(*options.source).empty()) return Invalid("Need a root block node");
+  if (!daemon.job_uses.SourceOf(*options.source).empty() || !daemon.job_uses.TargetOf(*options.source).empty()) {
+    return Invalid("Need a root block node");
+  }
   const std::string& sync = args.String("sync");
   if (sync == "bitmap" || sync == "incremental") return Invalid("Sync mode '", sync, "' not supported");
   if (args.Has("replaces")) return Invalid("Parameter 'replaces' is not supported: the users of the source follow");

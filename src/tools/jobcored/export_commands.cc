@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "tools/jobcored/commands.h"
 #include "tools/jobcored/copy_arguments.h"
 #include "tools/jobcored/daemon.h"
+#include "tools/jobcored/well_formed_id.h"
 
 namespace jobcored {
 namespace {
@@ -114,6 +116,7 @@ Reply BlockExportAdd(Daemon& daemon, Arguments args) {
   nbd::ExportOptions wanted = {.id = args.String("id"),
                                .description = args.String("description"),
                                .writable = args.Bool("writable")};
+  if (!IsWellFormedId(wanted.id)) return GenericError("Invalid block export id");
   const std::string& node = args.String("node-name");
   wanted.node = daemon.nodes.Find(node);
   if (wanted.node == nullptr) return GenericError(absl::StrCat("Cannot find device='' nor node-name='", node, "'"));

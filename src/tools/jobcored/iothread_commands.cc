@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "tools/jobcored/commands.h"
 #include "tools/jobcored/daemon.h"
+#include "tools/jobcored/well_formed_id.h"
 
 namespace jobcored {
 namespace {
@@ -33,16 +32,9 @@ constexpr Type kAdd = jobcore::qmp::UnionOf(kAddFields, "qom-type", kVariants);
 constexpr Field kDelFields[] = {{.name = "id", .type = &kString}};
 constexpr Type kDel = jobcore::qmp::ObjectOf(kDelFields);
 
-bool IsIdentifier(std::string_view id) {
-  if (id.empty() || !absl::ascii_isalpha(static_cast<unsigned char>(id.front()))) return false;
-  return std::all_of(id.begin(), id.end(), [](char c) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' || c == '_';
-  });
-}
-
 Reply ObjectAdd(Daemon& daemon, Arguments args) {
   const std::string& id = args.String("id");
-  if (!IsIdentifier(id)) return GenericError("Parameter 'id' expects an identifier");
+  if (!IsWellFormedId(id)) return GenericError("Parameter 'id' expects an identifier");
   if (daemon.iothreads.contains(id)) {
     return GenericError(absl::StrCat("attempt to add duplicate property '", id, "' to object (type 'container')"));
   }

@@ -42,9 +42,11 @@ Reply BlockdevAdd(Daemon& daemon, Arguments args) {
 Reply BlockdevDel(Daemon& daemon, Arguments args) {
   const std::string& name = args.String("node-name");
   if (const NodePtr node = daemon.nodes.Find(name)) {
-    const std::string job = daemon.job_uses.SourceOf(*node);
-    if (!job.empty()) {
-      return GenericError(absl::StrCat("Node '", name, "' is busy: block device is in use by block job: ", job));
+    // The reference says it in one way or another, depending on which end of a job it is.
+    const bool mirrored = daemon.job_uses.SourceOf(*node) == "mirror";
+    if (mirrored || daemon.job_uses.TargetOf(*node) == "backup") {
+      return GenericError(absl::StrCat("Node '", name, "' is busy: block device is in use by block job: ",
+                                       mirrored ? "mirror" : "backup"));
     }
   }
   return daemon.nodes.Remove(name);

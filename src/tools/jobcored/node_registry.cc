@@ -2,23 +2,14 @@
 
 #include "tools/jobcored/node_registry.h"
 
-#include <algorithm>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "job-driver/block/graph.h"
+#include "tools/jobcored/well_formed_id.h"
 
 namespace jobcored {
 namespace {
-
-// As those of jobs and objects: a letter, then letters, digits, and a few signs.
-bool IsWellFormed(std::string_view name) {
-  if (name.empty() || !absl::ascii_isalpha(static_cast<unsigned char>(name.front()))) return false;
-  return std::all_of(name.begin(), name.end(), [](char c) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' || c == '_';
-  });
-}
 
 absl::Status NotFound(std::string_view name) {
   return absl::NotFoundError(absl::StrCat("Failed to find node with node-name='", std::string(name), "'"));
@@ -28,7 +19,7 @@ absl::Status NotFound(std::string_view name) {
 
 absl::Status NodeRegistry::CheckName(const std::string& name) const {
   constexpr size_t kLongest = 31;
-  if (!IsWellFormed(name)) return absl::InvalidArgumentError(absl::StrCat("Invalid node-name: '", name, "'"));
+  if (!IsWellFormedId(name)) return absl::InvalidArgumentError(absl::StrCat("Invalid node-name: '", name, "'"));
   if (name.size() > kLongest) return absl::InvalidArgumentError("Node name too long");
   if (Find(name) != nullptr) {
     return absl::AlreadyExistsError(absl::StrCat("Duplicate nodes with node-name='", name, "'"));

@@ -194,11 +194,12 @@ Reply BlockdevCreate(Daemon& daemon, Arguments args) {
       .replace = true,
       .engine = &daemon.engines.threads(),
   });
-  if (!create.ok()) return create.status();
   if (args.String("job-id").empty()) return GenericError("Invalid job ID ''");
   // A client that creates an image wants to know what came of it.
-  const absl::StatusOr<JobRef> job =
-      CreateJob(daemon.core, {.id = args.String("job-id"), .auto_dismiss = false}, *std::move(create));
+  const jobcore::JobSpec spec = {.id = args.String("job-id"), .auto_dismiss = false};
+  // What the library says here clients expect to hear from the job.
+  if (!create.ok()) return StartSettled(daemon, spec, /*speed=*/0, "create", create.status());
+  const absl::StatusOr<JobRef> job = CreateJob(daemon.core, spec, *std::move(create));
   return job.ok() ? StartJob(**job) : job.status();
 }
 
