@@ -33,9 +33,7 @@ int64_t Arguments::Int(std::string_view name) const {
   return Promised(value.AsInt(), name);
 }
 
-Arguments Arguments::Object(std::string_view name) const {
-  return Arguments(Promised(Value(name).AsObject(), name));
-}
+Arguments Arguments::Object(std::string_view name) const { return Arguments(Promised(Value(name).AsObject(), name)); }
 
 const JsonArray& Arguments::List(std::string_view name) const { return Promised(Value(name).AsArray(), name); }
 

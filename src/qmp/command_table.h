@@ -27,10 +27,10 @@ struct Command {
   // waits with it, all others go on. The arguments live until it has finished.
   using Handler = std::function<Co<Reply>(Arguments)>;
 
-  std::string_view name;
-  std::string_view help;
+  std::string_view name = {};
+  std::string_view help = {};
   const Type* arguments = &kNoArguments;
-  Handler handler;
+  Handler handler = nullptr;
   bool allows_oob = false;  // may be executed out of band, ahead of those that came before it
 };
 
@@ -49,7 +49,9 @@ class CommandTable {
   // For handlers that never wait.
   template <typename Function>
   void Add(std::string_view name, std::string_view help, const Type& arguments, Function function) {
-    Add({.name = name, .help = help, .arguments = &arguments,
+    Add({.name = name,
+         .help = help,
+         .arguments = &arguments,
          .handler = [function = std::move(function)](Arguments args) { return AtOnce(function(args)); }});
   }
 

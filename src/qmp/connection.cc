@@ -60,8 +60,7 @@ void Connection::Send(const std::string& line) {
 
 void Connection::Flush() {
   while (!closed() && unsent() > 0) {
-    const ssize_t sent =
-        send(socket_.get(), output_.data() + sent_, unsent(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t sent = send(socket_.get(), output_.data() + sent_, unsent(), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && errno == EAGAIN) break;
     if (sent < 0) return Close();

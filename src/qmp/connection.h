@@ -54,7 +54,7 @@ class Connection {
   std::unique_ptr<FdHandler> handler_;  // null: closed
   FdEvents interest_ = FdEvents::kReadable;
   std::string output_;
-  size_t sent_ = 0;    // of output_
+  size_t sent_ = 0;     // of output_
   bool ended_ = false;  // the client sends nothing more
   std::shared_ptr<Session> session_;
 };

@@ -40,12 +40,12 @@ inline Error FromStatus(const absl::Status& status) {
 
 class [[nodiscard]] Reply {
  public:
-  Reply() : held_(JsonValue(JsonObject())) {}                // {}: there is nothing to say
-  Reply(JsonValue value) : held_(std::move(value)) {}        // NOLINT(google-explicit-constructor)
+  Reply() : held_(JsonValue(JsonObject())) {}                      // {}: there is nothing to say
+  Reply(JsonValue value) : held_(std::move(value)) {}              // NOLINT(google-explicit-constructor)
   Reply(JsonObject value) : held_(JsonValue(std::move(value))) {}  // NOLINT(google-explicit-constructor)
   Reply(JsonArray value) : held_(JsonValue(std::move(value))) {}   // NOLINT(google-explicit-constructor)
-  Reply(Error error) : held_(std::move(error)) {}            // NOLINT(google-explicit-constructor)
-  Reply(const absl::Status& status) {                        // NOLINT(google-explicit-constructor)
+  Reply(Error error) : held_(std::move(error)) {}                  // NOLINT(google-explicit-constructor)
+  Reply(const absl::Status& status) {                              // NOLINT(google-explicit-constructor)
     if (!status.ok()) {
       held_ = FromStatus(status);
     } else {

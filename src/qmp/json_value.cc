@@ -16,9 +16,7 @@ const JsonValue* JsonObject::Find(std::string_view name) const {
   return found == members_.end() ? nullptr : &found->second;
 }
 
-JsonValue* JsonObject::Find(std::string_view name) {
-  return const_cast<JsonValue*>(std::as_const(*this).Find(name));
-}
+JsonValue* JsonObject::Find(std::string_view name) { return const_cast<JsonValue*>(std::as_const(*this).Find(name)); }
 
 JsonValue& JsonObject::Set(std::string_view name, JsonValue value) {
   if (JsonValue* const there = Find(name)) {

@@ -59,22 +59,16 @@ class JsonValue {
 
   // From what it can hold, so that objects can be written down: JsonObject{{"id", id}, {"status", "running"}}.
   JsonValue() = default;
-  JsonValue(std::nullptr_t) {}                                                            // NOLINT
-  JsonValue(bool value) : value_(value) {}                                                // NOLINT
-  JsonValue(double value) : value_(value) {}                                              // NOLINT
-  JsonValue(std::string value) : value_(std::move(value)) {}                              // NOLINT
-  JsonValue(std::string_view value) : value_(std::string(value)) {}                       // NOLINT
-  JsonValue(const char* value) : value_(std::string(value)) {}                            // NOLINT
-  JsonValue(JsonArray value) : value_(std::move(value)) {}                                // NOLINT
-  JsonValue(JsonObject value) : value_(std::move(value)) {}                               // NOLINT
+  JsonValue(std::nullptr_t) {}                                       // NOLINT
+  JsonValue(bool value) : value_(value) {}                           // NOLINT
+  JsonValue(double value) : value_(value) {}                         // NOLINT
+  JsonValue(std::string value) : value_(std::move(value)) {}         // NOLINT
+  JsonValue(std::string_view value) : value_(std::string(value)) {}  // NOLINT
+  JsonValue(const char* value) : value_(std::string(value)) {}       // NOLINT
+  JsonValue(JsonArray value) : value_(std::move(value)) {}           // NOLINT
+  JsonValue(JsonObject value) : value_(std::move(value)) {}          // NOLINT
   template <std::integral T>
-  JsonValue(T value) {  // NOLINT
-    if (std::unsigned_integral<T> && static_cast<uint64_t>(value) > uint64_t{std::numeric_limits<int64_t>::max()}) {
-      value_ = static_cast<uint64_t>(value);
-    } else {
-      value_ = static_cast<int64_t>(value);
-    }
-  }
+  JsonValue(T value) : value_(Integer(value)) {}  // NOLINT
 
   const Variant& variant() const { return value_; }
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
@@ -92,6 +86,14 @@ class JsonValue {
   friend bool operator==(const JsonValue& a, const JsonValue& b) { return a.value_ == b.value_; }
 
  private:
+  template <std::integral T>
+  static Variant Integer(T value) {
+    if (std::unsigned_integral<T> && static_cast<uint64_t>(value) > uint64_t{std::numeric_limits<int64_t>::max()}) {
+      return static_cast<uint64_t>(value);
+    }
+    return static_cast<int64_t>(value);
+  }
+
   Variant value_ = nullptr;
 };
 

@@ -26,9 +26,9 @@ namespace jobcore::inline JOBCORE_ABI::qmp {
 class MessageFramer {
  public:
   struct Limits {
-    int depth = 1024;                       // braces and brackets open at a time
-    size_t bytes = size_t{64} << 20;        // of a value
-    size_t tokens = size_t{2} << 20;        // strings, numbers, keywords, punctuation of a value
+    int depth = 1024;                 // braces and brackets open at a time
+    size_t bytes = size_t{64} << 20;  // of a value
+    size_t tokens = size_t{2} << 20;  // strings, numbers, keywords, punctuation of a value
   };
   // The text of a value, balanced and made of tokens that JSON knows, to be parsed; or why there is none.
   using Emit = absl::FunctionRef<void(absl::StatusOr<std::string>)>;
@@ -78,8 +78,8 @@ class MessageFramer {
   std::string text_;        // of the value so far
   size_t token_begin_ = 0;  // in text_: of the token that has begun
   size_t tokens_ = 0;
-  int braces_ = 0;    // open
-  int brackets_ = 0;  // open
+  int braces_ = 0;           // open
+  int brackets_ = 0;         // open
   std::string bad_keyword_;  // the first; empty: none
 };
 

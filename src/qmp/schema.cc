@@ -25,8 +25,7 @@ struct Place {
 };
 
 Error WrongType(const Place& place, std::string_view expected) {
-  return GenericError(
-      absl::StrCat("Invalid parameter type for '", place.path, "', expected: ", ToAbsl(expected)));
+  return GenericError(absl::StrCat("Invalid parameter type for '", place.path, "', expected: ", ToAbsl(expected)));
 }
 
 std::optional<Error> CheckValue(const Type& type, JsonValue& value, const Place& place);
@@ -191,8 +190,8 @@ std::string Describe(const Type& type) {
   }
   for (const Variant& variant : type.variants) {
     if (variant.object == nullptr) continue;
-    parts.push_back(absl::StrCat("if ", ToAbsl(type.tag), " is ", ToAbsl(variant.value), ": ",
-                                 Describe(*variant.object)));
+    parts.push_back(
+        absl::StrCat("if ", ToAbsl(type.tag), " is ", ToAbsl(variant.value), ": ", Describe(*variant.object)));
   }
   return absl::StrJoin(parts, ", ");
 }

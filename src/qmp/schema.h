@@ -43,12 +43,12 @@ struct Type {
   Kind kind = Kind::kString;
   std::string_view name = {};  // of an integer type, for errors
   uint64_t most = std::numeric_limits<uint64_t>::max();
-  bool negative = false;                             // kInt: from INT64_MIN on
-  std::span<const std::string_view> values = {};     // kEnum
-  std::span<const Field> fields = {};                // kObject
-  std::string_view tag = {};                         // kObject: the name of a field, an enum
-  std::span<const Variant> variants = {};            // kObject
-  const Type* element = nullptr;                     // kList, kReference
+  bool negative = false;                          // kInt: from INT64_MIN on
+  std::span<const std::string_view> values = {};  // kEnum
+  std::span<const Field> fields = {};             // kObject
+  std::string_view tag = {};                      // kObject: the name of a field, an enum
+  std::span<const Variant> variants = {};         // kObject
+  const Type* element = nullptr;                  // kList, kReference
 };
 
 // A member that may be missing has a default, or none: then whoever reads it sees that.

@@ -28,9 +28,8 @@ absl::Status Server::Listen(const std::string& path) {
   listener->path = path;
   listener->socket = *std::move(socket);
   Listener& made = *listener;
-  absl::StatusOr<std::unique_ptr<FdHandler>> handler =
-      FdHandler::Create(context_, "monitor socket", made.socket.get(), FdEvents::kReadable,
-                        [this, &made](FdEvents) { Accept(made); });
+  absl::StatusOr<std::unique_ptr<FdHandler>> handler = FdHandler::Create(
+      context_, "monitor socket", made.socket.get(), FdEvents::kReadable, [this, &made](FdEvents) { Accept(made); });
   if (!handler.ok()) return handler.status();
   made.handler = *std::move(handler);
   listeners_.push_back(std::move(listener));
@@ -50,8 +49,8 @@ void Server::Accept(Listener& listener) {
     return;
   }
   if (!MayConnect(client.get())) return;
-  connections_.push_back(std::make_unique<Connection>(context_, monitor_, std::move(client), options_.limits,
-                                                      [this] { OnChange(); }));
+  connections_.push_back(
+      std::make_unique<Connection>(context_, monitor_, std::move(client), options_.limits, [this] { OnChange(); }));
 }
 
 bool Server::MayConnect(int fd) const {

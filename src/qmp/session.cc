@@ -50,11 +50,10 @@ void Session::Receive(absl::StatusOr<std::string> text) {
     return;
   }
   // Out of band: beside whatever is being carried out.
-  Spawn("monitor command, out of band",
-        [](std::shared_ptr<Session> self, Request oob) -> Co<void> {
-          Reply reply = co_await self->Execute(oob);
-          self->Answer(oob, std::move(reply));
-        }(shared_from_this(), std::move(request)));
+  Spawn("monitor command, out of band", [](std::shared_ptr<Session> self, Request oob) -> Co<void> {
+    Reply reply = co_await self->Execute(oob);
+    self->Answer(oob, std::move(reply));
+  }(shared_from_this(), std::move(request)));
 }
 
 Co<void> Session::Serve(std::shared_ptr<Session> self) {

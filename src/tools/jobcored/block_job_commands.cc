@@ -45,24 +45,21 @@ constexpr Type kSetSpeed = jobcore::qmp::ObjectOf(kSetSpeedFields);
 
 Reply Cancel(Daemon& daemon, Arguments args) {
   const bool force = args.Bool("force");
-  return OnJob(daemon, kBlockJobs, args,
-               [force](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(jobcore::job_mutex) -> Reply {
-                 if (!force && IsUserPaused(job)) {
-                   return GenericError(
-                       absl::StrCat("The block job for device '", job.id(), "' is currently paused"));
-                 }
-                 // On the wire a job can be cancelled softly only while it is ready.
-                 const bool soft = !force && jobcore::IsReady(job.status());
-                 return monitor::Cancel(job, soft ? CancelMode::kSoft : CancelMode::kForce);
-               });
+  return OnJob(daemon, kBlockJobs, args, [force](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(jobcore::job_mutex) -> Reply {
+    if (!force && IsUserPaused(job)) {
+      return GenericError(absl::StrCat("The block job for device '", job.id(), "' is currently paused"));
+    }
+    // On the wire a job can be cancelled softly only while it is ready.
+    const bool soft = !force && jobcore::IsReady(job.status());
+    return monitor::Cancel(job, soft ? CancelMode::kSoft : CancelMode::kForce);
+  });
 }
 
 Reply SetSpeed(Daemon& daemon, Arguments args) {
   const int64_t speed = args.Int("speed");
-  return OnJob(daemon, kBlockJobs, args,
-               [speed](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(jobcore::job_mutex) -> Reply {
-                 return monitor::SetSpeed(job, speed);
-               });
+  return OnJob(daemon, kBlockJobs, args, [speed](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(jobcore::job_mutex) -> Reply {
+    return monitor::SetSpeed(job, speed);
+  });
 }
 
 // A mirror that has done its copying is shown as paused until it ends: the reference has it stand still, and its source

@@ -113,9 +113,8 @@ absl::Status CheckExport(Daemon& daemon, const nbd::ExportOptions& wanted) {
 }
 
 Reply BlockExportAdd(Daemon& daemon, Arguments args) {
-  nbd::ExportOptions wanted = {.id = args.String("id"),
-                               .description = args.String("description"),
-                               .writable = args.Bool("writable")};
+  nbd::ExportOptions wanted = {
+      .id = args.String("id"), .description = args.String("description"), .writable = args.Bool("writable")};
   if (!IsWellFormedId(wanted.id)) return GenericError("Invalid block export id");
   const std::string& node = args.String("node-name");
   wanted.node = daemon.nodes.Find(node);
@@ -148,10 +147,8 @@ Reply QueryBlockExports(Daemon& daemon) {
   JsonArray list;
   if (daemon.nbd == nullptr) return list;
   for (const nbd::ExportInfo& exported : daemon.nbd->Exports()) {
-    list.push_back(JsonObject{{"id", exported.id},
-                              {"type", "nbd"},
-                              {"node-name", exported.node},
-                              {"shutting-down", exported.removing}});
+    list.push_back(JsonObject{
+        {"id", exported.id}, {"type", "nbd"}, {"node-name", exported.node}, {"shutting-down", exported.removing}});
   }
   return list;
 }

@@ -68,11 +68,10 @@ class LaterAnswer {
   explicit LaterAnswer(jobcore::JobCore& core) : core_(core) {}
 
   jobcore::VerbReply ToBeSent() {
-    return jobcore::VerbReply(core_.main_context(),
-                              [answer = answer_, &core = core_](absl::Status status) {
-                                *answer = std::move(status);
-                                core.main_context().wait_domain().Kick();
-                              });
+    return jobcore::VerbReply(core_.main_context(), [answer = answer_, &core = core_](absl::Status status) {
+      *answer = std::move(status);
+      core.main_context().wait_domain().Kick();
+    });
   }
   Co<absl::Status> Await(std::string_view name) JOBCORE_EXCLUDES(jobcore::job_mutex) {
     const auto missing = [&answer = *answer_] { return !answer.has_value(); };
@@ -92,10 +91,10 @@ class LaterAnswer {
 Co<Reply> Complete(Daemon& daemon, const Family& family, Arguments args) {
   LaterAnswer answer(daemon.core);
   jobcore::VerbReply later = answer.ToBeSent();
-  Reply accepted = OnJob(daemon, family, args,
-                         [&later](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(jobcore::job_mutex) -> Reply {
-                           return monitor::Complete(job, std::move(later));
-                         });
+  Reply accepted =
+      OnJob(daemon, family, args, [&later](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(jobcore::job_mutex) -> Reply {
+        return monitor::Complete(job, std::move(later));
+      });
   if (accepted.error() != nullptr) co_return accepted;
   const absl::Status answered = co_await answer.Await("job-complete");
   co_return answered;
@@ -104,10 +103,10 @@ Co<Reply> Complete(Daemon& daemon, const Family& family, Arguments args) {
 Co<Reply> Finalize(Daemon& daemon, const Family& family, Arguments args) {
   LaterAnswer answer(daemon.core);
   jobcore::VerbReply later = answer.ToBeSent();
-  Reply accepted = OnJob(daemon, family, args,
-                         [&later](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(jobcore::job_mutex) -> Reply {
-                           return monitor::Finalize(job, std::move(later));
-                         });
+  Reply accepted =
+      OnJob(daemon, family, args, [&later](Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(jobcore::job_mutex) -> Reply {
+        return monitor::Finalize(job, std::move(later));
+      });
   if (accepted.error() != nullptr) co_return accepted;
   // How the group ends is said by its events; the command has done what it was to do.
   (void)co_await answer.Await("job-finalize");

@@ -109,8 +109,8 @@ int Serve(const Options& options) JOBCORE_EXCLUDES(jobcore::job_mutex) {
   // Clients have a moment to read the last answer.
   daemon.server.StopListening();
   const jobcore::TimePoint soon = daemon.core.main_context().clock().Now() + std::chrono::seconds(1);
-  (void)AioWaitWhileUnlocked(
-      daemon.core, [&daemon] { return !daemon.server.all_sent(); }, {.name = "last answers", .deadline = soon});
+  (void)AioWaitWhileUnlocked(daemon.core, [&daemon] { return !daemon.server.all_sent(); },
+                             {.name = "last answers", .deadline = soon});
   // A job that does not let go of what it has cannot be taken apart under its feet.
   if (terminator.exit_code() == ExitCode::kStuck) _exit(static_cast<int>(ExitCode::kStuck));
   return static_cast<int>(terminator.exit_code());

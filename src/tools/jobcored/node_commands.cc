@@ -45,8 +45,8 @@ Reply BlockdevDel(Daemon& daemon, Arguments args) {
     // The reference says it in one way or another, depending on which end of a job it is.
     const bool mirrored = daemon.job_uses.SourceOf(*node) == "mirror";
     if (mirrored || daemon.job_uses.TargetOf(*node) == "backup") {
-      return GenericError(absl::StrCat("Node '", name, "' is busy: block device is in use by block job: ",
-                                       mirrored ? "mirror" : "backup"));
+      return GenericError(absl::StrCat(
+          "Node '", name, "' is busy: block device is in use by block job: ", mirrored ? "mirror" : "backup"));
     }
   }
   return daemon.nodes.Remove(name);

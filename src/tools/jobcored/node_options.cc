@@ -71,11 +71,11 @@ constexpr Field kNullFields[] = {
 constexpr Type kNull = jobcore::qmp::ObjectOf(kNullFields);
 
 // Of the reference's, those that its raw and file drivers reach, and "none": at any.
-constexpr std::array<std::string_view, 7> kEvents = {"none",          "read_aio",  "write_aio",      "pwritev",
-                                                     "pwritev_zero",  "pwritev_done", "flush_to_disk"};
+constexpr std::array<std::string_view, 7> kEvents = {"none",         "read_aio",     "write_aio",    "pwritev",
+                                                     "pwritev_zero", "pwritev_done", "flush_to_disk"};
 constexpr Type kEvent = jobcore::qmp::EnumOf(kEvents);
-constexpr std::array<std::string_view, 6> kIoTypes = {"read", "write", "write-zeroes", "discard", "flush",
-                                                      "block-status"};
+constexpr std::array<std::string_view, 6> kIoTypes = {"read",    "write", "write-zeroes",
+                                                      "discard", "flush", "block-status"};
 constexpr Type kIoType = jobcore::qmp::EnumOf(kIoTypes);
 constexpr Field kInjectErrorFields[] = {
     {.name = "event", .type = &kEvent},
@@ -140,8 +140,7 @@ struct Common {
 
 absl::Status NotNegative(Arguments options, std::string_view name) {
   if (options.OptionalInt(name).value_or(0) >= 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("Parameter '", std::string(name), "' expects a non-negative value"));
+  return absl::InvalidArgumentError(absl::StrCat("Parameter '", std::string(name), "' expects a non-negative value"));
 }
 
 using Operation = block::FaultRule::Operation;
@@ -155,9 +154,9 @@ std::optional<Operation> OperationOf(Arguments rule) {
     if (event == "pwritev_zero") return Operation::kWriteZeroes;
     return Operation::kWrite;
   }
-  constexpr std::array<Operation, kIoTypes.size()> kOperations = {Operation::kRead,    Operation::kWrite,
+  constexpr std::array<Operation, kIoTypes.size()> kOperations = {Operation::kRead,        Operation::kWrite,
                                                                   Operation::kWriteZeroes, Operation::kDiscard,
-                                                                  Operation::kFlush,   Operation::kBlockStatus};
+                                                                  Operation::kFlush,       Operation::kBlockStatus};
   const auto found = std::find(kIoTypes.begin(), kIoTypes.end(), rule.String("iotype"));
   return kOperations[static_cast<size_t>(found - kIoTypes.begin())];
 }
@@ -167,9 +166,8 @@ std::vector<block::FaultRule> FaultRules(Arguments options) {
   if (!options.Has("inject-error")) return rules;
   for (const jobcore::qmp::JsonValue& value : options.List("inject-error")) {
     const Arguments rule(*value.AsObject());
-    block::FaultRule made = {.operation = *OperationOf(rule),
-                             .error = static_cast<int>(rule.Int("errno")),
-                             .once = rule.Bool("once")};
+    block::FaultRule made = {
+        .operation = *OperationOf(rule), .error = static_cast<int>(rule.Int("errno")), .once = rule.Bool("once")};
     if (const std::optional<int64_t> sector = rule.OptionalInt("sector"); sector.value_or(-1) >= 0) {
       made.sector = static_cast<uint64_t>(*sector);
     }
@@ -219,8 +217,8 @@ class Maker {
     absl::StatusOr<NodePtr> below = Below(options.Value(driver == "raw" ? "file" : "image"), common);
     if (!below.ok()) return below.status();
     if (driver == "raw") return MakeRaw(options, std::move(node), *std::move(below));
-    return block::MakeFaultNode(
-        core_, {.node = std::move(node), .image = *std::move(below), .rules = FaultRules(options)});
+    return block::MakeFaultNode(core_,
+                                {.node = std::move(node), .image = *std::move(below), .rules = FaultRules(options)});
   }
 
   absl::StatusOr<NodePtr> Below(const jobcore::qmp::JsonValue& reference, const Common& common) {
@@ -278,9 +276,8 @@ class Maker {
       if (absl::Status s = NotNegative(options, name); !s.ok()) return s;
     }
     if (file->read_only()) node.read_only = true;  // opened so, because nothing else was allowed
-    block::RawOptions raw = {.node = std::move(node),
-                             .file = std::move(file),
-                             .offset = static_cast<uint64_t>(options.Int("offset"))};
+    block::RawOptions raw = {
+        .node = std::move(node), .file = std::move(file), .offset = static_cast<uint64_t>(options.Int("offset"))};
     if (const std::optional<int64_t> size = options.OptionalInt("size")) raw.size = static_cast<uint64_t>(*size);
     return block::MakeRawNode(core_, std::move(raw));
   }

@@ -98,8 +98,7 @@ Co<Reply> BlockdevBackup(Daemon& daemon, Arguments args) {
 }
 
 absl::Status StartSettled(Daemon& daemon, const jobcore::JobSpec& spec, int64_t speed, std::string_view type,
-                          absl::Status end)
-    JOBCORE_EXCLUDES(jobcore::job_mutex) {
+                          absl::Status end) JOBCORE_EXCLUDES(jobcore::job_mutex) {
   auto driver = std::make_unique<SettledJob>(type, std::move(end));
   const absl::StatusOr<JobRef> job = CreateJob(daemon.core, spec, std::move(driver));
   if (!job.ok()) return job.status();
@@ -168,7 +167,8 @@ Reply BlockStream(Daemon& daemon, Arguments args) {
     if (daemon.nodes.Find(*base) == nullptr) return NoSuchNode(*base);
     return GenericError(absl::StrCat("Node '", *base, "' is not a backing image of '", device, "'"));
   }
-  if (const std::optional<std::string> bottom = args.OptionalString("bottom"); bottom.has_value() && *bottom != device) {
+  if (const std::optional<std::string> bottom = args.OptionalString("bottom");
+      bottom.has_value() && *bottom != device) {
     if (daemon.nodes.Find(*bottom) == nullptr) return NoSuchNode(*bottom);
     return GenericError(absl::StrCat("Node '", *bottom, "' is not in a chain starting from '", device, "'"));
   }

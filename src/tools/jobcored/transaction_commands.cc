@@ -118,8 +118,7 @@ Co<Reply> Transaction(Daemon& daemon, Arguments args) {
       failed = absl::AbortedError("Transaction aborted using Abort action");
       break;
     }
-    absl::StatusOr<JobRef> job =
-        PrepareBackup(daemon, action.Object("data"), grouped ? &*group : nullptr, *section);
+    absl::StatusOr<JobRef> job = PrepareBackup(daemon, action.Object("data"), grouped ? &*group : nullptr, *section);
     failed = job.status();
     if (!failed.ok()) break;
     jobs.push_back(*std::move(job));
