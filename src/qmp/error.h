@@ -45,13 +45,8 @@ class [[nodiscard]] Reply {
   Reply(JsonObject value) : held_(JsonValue(std::move(value))) {}  // NOLINT(google-explicit-constructor)
   Reply(JsonArray value) : held_(JsonValue(std::move(value))) {}   // NOLINT(google-explicit-constructor)
   Reply(Error error) : held_(std::move(error)) {}                  // NOLINT(google-explicit-constructor)
-  Reply(const absl::Status& status) {                              // NOLINT(google-explicit-constructor)
-    if (!status.ok()) {
-      held_ = FromStatus(status);
-    } else {
-      held_ = JsonValue(JsonObject());
-    }
-  }
+  Reply(const absl::Status& status)                                // NOLINT(google-explicit-constructor)
+      : held_(status.ok() ? Held(JsonValue(JsonObject())) : Held(FromStatus(status))) {}
 
   // Null: it is a value.
   const Error* error() const { return std::get_if<Error>(&held_); }
@@ -59,7 +54,8 @@ class [[nodiscard]] Reply {
   JsonValue TakeValue() && { return std::get<JsonValue>(std::move(held_)); }
 
  private:
-  std::variant<JsonValue, Error> held_;
+  using Held = std::variant<JsonValue, Error>;
+  Held held_;
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::qmp

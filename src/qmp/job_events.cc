@@ -32,7 +32,9 @@ std::string EventLine(std::string_view name, JsonObject data, WallTime time) {
 }
 
 JobEvents::JobEvents(JobCore& core, SendLine send)
-    : core_(core), send_(std::move(send)), observer_(core, core.main_context(), [this](const EventPage&) { Pump(); }) {
+    : core_(core),
+      send_(std::move(send)),
+      observer_(core, core.main_context(), [this](const EventPage&) JOBCORE_EXCLUDES(job_mutex) { Pump(); }) {
   JobLock lock(core_);
   cursor_.next = core_.last_event() + 1;
 }

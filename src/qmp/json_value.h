@@ -21,6 +21,7 @@
 namespace jobcore::inline JOBCORE_ABI::qmp {
 
 class JsonValue;
+struct JsonMember;
 
 using JsonArray = std::vector<JsonValue>;
 
@@ -28,17 +29,22 @@ using JsonArray = std::vector<JsonValue>;
 // looks at all of them.
 class JsonObject {
  public:
-  using Member = std::pair<std::string, JsonValue>;
+  using Member = JsonMember;
 
-  JsonObject() = default;
+  JsonObject();
+  JsonObject(const JsonObject&);
+  JsonObject(JsonObject&&) noexcept;
+  JsonObject& operator=(const JsonObject&);
+  JsonObject& operator=(JsonObject&&) noexcept;
+  ~JsonObject();
   JsonObject(std::initializer_list<Member> members);
 
-  bool empty() const { return members_.empty(); }
-  size_t size() const { return members_.size(); }
-  auto begin() const { return members_.begin(); }
-  auto end() const { return members_.end(); }
-  auto begin() { return members_.begin(); }
-  auto end() { return members_.end(); }
+  bool empty() const;
+  size_t size() const;
+  std::vector<Member>::const_iterator begin() const;
+  std::vector<Member>::const_iterator end() const;
+  std::vector<Member>::iterator begin();
+  std::vector<Member>::iterator end();
 
   // Null: there is none of that name.
   const JsonValue* Find(std::string_view name) const;
@@ -97,6 +103,26 @@ class JsonValue {
   Variant value_ = nullptr;
 };
 
+struct JsonMember {
+  std::string name;
+  JsonValue value;
+
+  friend bool operator==(const JsonMember&, const JsonMember&) = default;
+};
+
+// Here, where a member is complete.
+inline JsonObject::JsonObject() = default;
+inline JsonObject::JsonObject(const JsonObject&) = default;
+inline JsonObject::JsonObject(JsonObject&&) noexcept = default;
+inline JsonObject& JsonObject::operator=(const JsonObject&) = default;
+inline JsonObject& JsonObject::operator=(JsonObject&&) noexcept = default;
+inline JsonObject::~JsonObject() = default;
+inline bool JsonObject::empty() const { return members_.empty(); }
+inline size_t JsonObject::size() const { return members_.size(); }
+inline auto JsonObject::begin() const -> std::vector<Member>::const_iterator { return members_.begin(); }
+inline auto JsonObject::end() const -> std::vector<Member>::const_iterator { return members_.end(); }
+inline auto JsonObject::begin() -> std::vector<Member>::iterator { return members_.begin(); }
+inline auto JsonObject::end() -> std::vector<Member>::iterator { return members_.end(); }
 inline bool operator==(const JsonObject& a, const JsonObject& b) { return a.members_ == b.members_; }
 
 }  // namespace jobcore::inline JOBCORE_ABI::qmp

@@ -49,8 +49,8 @@ void Server::Accept(Listener& listener) {
     return;
   }
   if (!MayConnect(client.get())) return;
-  connections_.push_back(
-      std::make_unique<Connection>(context_, monitor_, std::move(client), options_.limits, [this] { OnChange(); }));
+  connections_.push_back(std::make_unique<Connection>(context_, monitor_, std::move(client), options_.limits,
+                                                      [this]() JOBCORE_EXCLUDES(job_mutex) { OnChange(); }));
 }
 
 bool Server::MayConnect(int fd) const {

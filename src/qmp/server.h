@@ -17,6 +17,7 @@
 #include "block/unique_fd.h"
 #include "job-common/aio_context.h"
 #include "job-common/fwd.h"
+#include "job-common/job_mutex.h"
 #include "qmp/connection.h"
 #include "qmp/session.h"
 
@@ -56,7 +57,7 @@ class Server {
 
   void Accept(Listener& listener);
   bool MayConnect(int fd) const;
-  void OnChange();
+  void OnChange() JOBCORE_EXCLUDES(job_mutex);
   void Sweep();
 
   AioContext& context_;
