@@ -188,7 +188,10 @@ std::optional<Piece> Backup::TakeNext() {
 
 Co<void> Backup::CopyPiece(JobContext& job, Piece piece) {
   const bool copied = co_await copier_.Copy(job, piece.offset, piece.length, /*ask=*/true);
-  if (copied) map_.Remove(piece.offset, piece.length);
+  if (copied) {
+    map_.Remove(piece.offset, piece.length);
+    ShowProgress(job);  // the job may wait for long before it comes to that itself
+  }
   piece.hold.End();
 }
 

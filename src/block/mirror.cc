@@ -137,7 +137,8 @@ class Mirror final : public JobDriver {
   TaskScope copies_;            // in the end, the flush too
   uint64_t copying_bytes_ = 0;  // in flight
   uint64_t cursor_ = 0;         // where to look for the next piece
-  int passes_ = 0;              // how often that has come to the end
+  int passes_ = 0;              // how often that has come to the end; below 0: once more before it counts
+  size_t first_copies_ = 0;     // in flight, of what may not have been copied before
   bool ready_ = false;
   bool flushed_ = false;              // the target, once it was told to end
   bool complete_ = false;             // somebody has asked for it: users are switched at the commit
@@ -215,7 +216,7 @@ std::optional<Piece> Mirror::TakeNext() {
 // that is little.
 bool Mirror::IsInSync() const {
   const uint64_t remaining = Remaining();
-  return remaining == 0 || (passes_ >= 2 && remaining <= buffer_bytes_);
+  return remaining == 0 || (passes_ >= 2 && first_copies_ == 0 && remaining <= buffer_bytes_);
 }
 
 void Mirror::Spawn(JobContext& job, Piece piece, bool ask) {
@@ -224,11 +225,15 @@ void Mirror::Spawn(JobContext& job, Piece piece, bool ask) {
 }
 
 Co<void> Mirror::CopyPiece(JobContext& job, Piece piece, bool ask) {
+  const bool is_first = passes_ <= 0;
+  first_copies_ += is_first ? 1 : 0;
   const bool copied = co_await copier_.Copy(job, piece.offset, piece.length, ask);
+  first_copies_ -= is_first ? 1 : 0;
   copying_bytes_ -= piece.length;
   if (copied) {
     job.progress().Advance(piece.length);
   } else {
+    passes_ = -1;  // it may lie behind the cursor: what is copied until that has been at the end twice may be this
     map_.AddAndWake(piece.offset, piece.length);
   }
   piece.hold.End();

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "qmp/session.h"
+
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "qmp/json_text.h"
+
+namespace jobcore::inline JOBCORE_ABI::qmp {
+namespace {
+
+JsonObject ToJson(const Error& error) {
+  return {{"class", kErrorClassNames[static_cast<size_t>(error.error_class)]}, {"desc", error.text}};
+}
+
+Error NotFound(std::string text) { return {ErrorClass::kCommandNotFound, std::move(text)}; }
+
+}  // namespace
+
+std::shared_ptr<Session> Session::Create(Monitor& monitor, Send send) {
+  return std::shared_ptr<Session>(new Session(monitor, std::move(send)));
+}
+
+void Session::Greet() {
+  const std::span<const std::string_view> offered = CommandTable::Capabilities();
+  JsonArray capabilities(offered.begin(), offered.end());
+  const JsonObject greeting = {{"version", monitor_.version}, {"capabilities", std::move(capabilities)}};
+  send_(WriteJson(JsonObject{{"QMP", greeting}}));
+}
+
+void Session::Feed(std::string_view bytes) {
+  framer_.Feed(bytes, [this](absl::StatusOr<std::string> text) { Receive(std::move(text)); });
+  if (!serving_ && !waiting_.empty()) Spawn("monitor session", Serve(shared_from_this()));
+}
+
+void Session::Receive(absl::StatusOr<std::string> text) {
+  if (closed_) return;
+  absl::StatusOr<JsonValue> value = text.ok() ? ParseJson(*text) : text.status();
+  Request request;
+  if (value.ok()) {
+    request = ParseRequest(*std::move(value), oob_);
+  } else {
+    request.error = GenericError(std::string(value.status().message()));
+  }
+  if (!request.oob || request.error.has_value()) {
+    waiting_.push_back(std::move(request));
+    return;
+  }
+  // Out of band: beside whatever is being carried out.
+  Spawn("monitor command, out of band", [](std::shared_ptr<Session> self, Request oob) -> Co<void> {
+    Reply reply = co_await self->Execute(oob);
+    self->Answer(oob, std::move(reply));
+  }(shared_from_this(), std::move(request)));
+}
+
+Co<void> Session::Serve(std::shared_ptr<Session> self) {
+  self->serving_ = true;
+  while (!self->waiting_.empty()) {
+    Request request = std::move(self->waiting_.front());
+    self->waiting_.pop_front();
+    Reply reply = co_await self->Execute(request);
+    self->Answer(request, std::move(reply));
+    self->on_progress_();
+  }
+  self->serving_ = false;
+  self->on_progress_();
+}
+
+Co<Reply> Session::Execute(Request& request) {
+  if (request.error.has_value()) co_return *std::move(request.error);
+  const bool negotiates = request.command == CommandTable::kNegotiation;
+  if (!negotiated_ && !negotiates) {
+    co_return NotFound(
+        absl::StrCat("Expecting capabilities negotiation with '", std::string(CommandTable::kNegotiation), "'"));
+  }
+  const Command* const command = monitor_.commands.Find(request.command);
+  if (command == nullptr) co_return NotFound(absl::StrCat("The command ", request.command, " has not been found"));
+  if (request.oob && !command->allows_oob) {
+    co_return GenericError(absl::StrCat("The command ", request.command, " does not support OOB"));
+  }
+  if (std::optional<Error> error = CheckArguments(*command->arguments, request.arguments)) {
+    co_return *std::move(error);
+  }
+  if (negotiates && !negotiated_) co_return Negotiate(request.arguments);
+  co_return co_await command->handler(Arguments(request.arguments));
+}
+
+Reply Session::Negotiate(const JsonObject& arguments) {
+  if (const JsonValue* const enable = arguments.Find("enable")) oob_ = !enable->AsArray()->empty();
+  negotiated_ = true;
+  return {};
+}
+
+void Session::Answer(const Request& request, Reply reply) {
+  if (closed_) return;
+  monitor_.before_reply();
+  if (closed_) return;  // too slow for what happened before
+  JsonObject message;
+  if (const Error* const error = reply.error()) {
+    message.Set("error", ToJson(*error));
+  } else {
+    message.Set("return", std::move(reply).TakeValue());
+  }
+  if (request.id.has_value()) message.Set("id", *request.id);
+  send_(WriteJson(std::move(message)));
+}
+
+void Session::SendEvent(const std::string& line) {
+  if (negotiated_ && !closed_) send_(line);
+}
+
+void Session::Close() {
+  closed_ = true;
+  waiting_.clear();
+}
+
+}  // namespace jobcore::inline JOBCORE_ABI::qmp

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// jobcored: a storage daemon: I/O threads, nodes, jobs and exports, controlled by monitors that speak QMP.
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <csignal>
+#include <iostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "job-common/aio_wait.h"
+#include "job-common/coroutine.h"
+#include "job-monitor/job_wait.h"
+#include "tools/jobcored/daemon.h"
+#include "tools/jobcored/end_of_service.h"
+#include "tools/jobctl/signals.h"
+
+namespace jobcored {
+namespace {
+
+constexpr int kExitUsage = 2;
+
+struct Options {
+  std::vector<std::string> monitors;
+  std::vector<uid_t> allowed_users;
+  EndPolicy end;
+  bool list_commands = false;
+};
+
+std::string SocketOf(const std::string& monitor) {
+  constexpr std::string_view kUnix = "unix:";
+  return monitor.starts_with(kUnix) ? monitor.substr(kUnix.size()) : std::string();
+}
+
+void AddOptions(CLI::App& app, Options& options) {
+  app.set_version_flag("--version", "jobcored " JOBCORE_VERSION);
+  app.add_option("--qmp", options.monitors, "Where monitors can connect; may be given several times")
+      ->type_name("unix:PATH")
+      ->check([](const std::string& text) { return SocketOf(text).empty() ? "expected unix:PATH" : ""; });
+  app.add_option("--allow-uid", options.allowed_users,
+                 "A user who may connect, besides root and the one that this runs as")
+      ->type_name("UID");
+  app.add_flag("--finish", options.end.finish,
+               "On SIGTERM or SIGINT, let jobs finish before the deadline; otherwise they are cancelled at once");
+  app.add_option("--deadline", options.end.seconds, "Seconds that jobs have to end after such a signal")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(1, 86400).description(""))
+      ->default_str("30");
+  app.add_flag("--list-commands", options.list_commands, "What the monitors understand, as Markdown, and exit");
+}
+
+// A signal ends the service; a second one does not wait for jobs any more.
+class Terminator {
+ public:
+  Terminator(Daemon& daemon, const EndPolicy& policy) : daemon_(daemon), policy_(policy) {}
+
+  void OnSignal(int signal) JOBCORE_EXCLUDES(jobcore::job_mutex) {
+    if (signal == SIGTSTP) return jobctl::ActOnSignal(signal);
+    if (signal != SIGTERM && signal != SIGINT && signal != SIGHUP && signal != SIGQUIT) return;
+    if (std::exchange(ending_, true)) {
+      policy_.finish = false;
+      (void)jobcore::monitor::CancelAll(daemon_.core);
+      return;
+    }
+    jobcore::Spawn("end of service", End());
+  }
+  ExitCode exit_code() const { return exit_code_; }
+
+ private:
+  jobcore::Co<void> End() JOBCORE_EXCLUDES(jobcore::job_mutex) {
+    exit_code_ = co_await EndService(daemon_, policy_);
+    daemon_.core.QuitMainLoop();
+  }
+
+  Daemon& daemon_;
+  EndPolicy policy_;
+  bool ending_ = false;
+  ExitCode exit_code_ = ExitCode::kDone;
+};
+
+int Serve(const Options& options) JOBCORE_EXCLUDES(jobcore::job_mutex) {
+  jobctl::BlockSignals();
+  jobcore::qmp::Server::Options server;
+  server.allowed_users = options.allowed_users;
+  Daemon daemon(std::move(server));
+  if (options.list_commands) {
+    std::cout << daemon.commands.Documentation();
+    return 0;
+  }
+  Terminator terminator(daemon, options.end);
+  const absl::StatusOr<jobctl::SignalWatch> signals = jobctl::SignalWatch::Create(
+      daemon.core.main_context(), [&terminator](int signal) { terminator.OnSignal(signal); });
+  absl::Status ready = signals.status();
+  for (const std::string& monitor : options.monitors) {
+    if (ready.ok()) ready = daemon.server.Listen(SocketOf(monitor));
+  }
+  if (!ready.ok()) {
+    std::cerr << "jobcored: " << ready.message() << "\n";
+    return kExitUsage;
+  }
+  daemon.core.RunMainLoop();
+
+  // Clients have a moment to read the last answer.
+  daemon.server.StopListening();
+  const jobcore::TimePoint soon = daemon.core.main_context().clock().Now() + std::chrono::seconds(1);
+  (void)AioWaitWhileUnlocked(daemon.core, [&daemon] { return !daemon.server.all_sent(); },
+                             {.name = "last answers", .deadline = soon});
+  // A job that does not let go of what it has cannot be taken apart under its feet.
+  if (terminator.exit_code() == ExitCode::kStuck) _exit(static_cast<int>(ExitCode::kStuck));
+  return static_cast<int>(terminator.exit_code());
+}
+
+}  // namespace
+}  // namespace jobcored
+
+int main(int argc, char** argv) {
+  CLI::App app("Serves images, and runs jobs on them, as monitors tell it", "jobcored");
+  jobcored::Options options;
+  jobcored::AddOptions(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : jobcored::kExitUsage;
+  }
+  if (options.monitors.empty() && !options.list_commands) {
+    std::cerr << "jobcored: nobody could control it: give it a --qmp unix:PATH\n";
+    return jobcored::kExitUsage;
+  }
+  return jobcored::Serve(options);
+}

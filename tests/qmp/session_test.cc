@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "job-common/aio_wait.h"
+#include "job-common/job_core.h"
+#include "qmp/command_table.h"
+#include "qmp/json_text.h"
+#include "qmp/session.h"
+
+namespace jobcore::qmp {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr Type kAny = ObjectOf({});
+
+// A monitor with a command that waits until it is let go of, one that does not, and one that may overtake.
+class SessionTest : public testing::Test {
+ protected:
+  SessionTest() {
+    commands_.Add("ping", "", kAny, [](Arguments) { return Reply(JsonValue("pong")); });
+    commands_.Add({.name = "wait", .handler = [this](Arguments) { return Wait(); }});
+    commands_.Add({.name = "now",
+                   .handler = [](Arguments) -> Co<Reply> { co_return Reply(JsonValue("now")); },
+                   .allows_oob = true});
+  }
+
+  Co<Reply> Wait() {
+    ++waiting_;
+    const auto held = [this] { return !released_; };
+    (void)co_await AioWaitWhile(core_.main_context(), held, {.name = "the test"});
+    --waiting_;
+    co_return Reply(JsonValue("waited"));
+  }
+  void Release() {
+    released_ = true;
+    core_.main_context().wait_domain().Kick();
+    for (int i = 0; i < 4; ++i) core_.main_context().RunOnce(/*may_block=*/false);
+  }
+
+  std::shared_ptr<Session> Connect(std::vector<std::string>& said) {
+    return Session::Create(monitor_, [&said](std::string line) { said.push_back(std::move(line)); });
+  }
+  std::shared_ptr<Session> Negotiated(std::vector<std::string>& said, const char* enable = "[]") {
+    std::shared_ptr<Session> session = Connect(said);
+    session->Feed(std::string(R"({"execute":"qmp_capabilities","arguments":{"enable":)") + enable + "}}");
+    EXPECT_THAT(said, ElementsAre(R"({"return":{}})"));
+    said.clear();
+    return session;
+  }
+
+  JobCore core_;
+  CommandTable commands_;
+  Monitor monitor_{.commands = commands_, .version = JsonObject{{"package", "test"}}};
+  int waiting_ = 0;
+  bool released_ = false;
+};
+
+TEST_F(SessionTest, GreetsWithItsVersionAndCapabilities) {
+  std::vector<std::string> said;
+  Connect(said)->Greet();
+  EXPECT_THAT(said, ElementsAre(R"({"QMP":{"version":{"package":"test"},"capabilities":["oob"]}})"));
+}
+
+TEST_F(SessionTest, OnlyNegotiatesUntilItHas) {
+  std::vector<std::string> said;
+  const std::shared_ptr<Session> session = Connect(said);
+  session->Feed(R"({"execute":"ping"}{"execute":"qmp_capabilities","arguments":{"enable":["x"]}}{"execute":"ping"})");
+  EXPECT_THAT(said, ElementsAre(HasSubstr("CommandNotFound"), HasSubstr("does not accept value 'x'"),
+                                HasSubstr("Expecting capabilities negotiation")));
+  said.clear();
+  session->Feed(R"({"execute":"qmp_capabilities"}{"execute":"ping"}{"execute":"qmp_capabilities"})");
+  EXPECT_THAT(said, ElementsAre(R"({"return":{}})", R"({"return":"pong"})", HasSubstr("already complete")));
+}
+
+TEST_F(SessionTest, AnswersCarryTheIdWhateverItIs) {
+  std::vector<std::string> said;
+  const std::shared_ptr<Session> session = Negotiated(said);
+  session->Feed(R"({"execute":"ping","id":{"a":[null,0.5]}}{"execute":"nope","id":3}{"id":"x"}{"execute":5,"id":4})");
+  EXPECT_THAT(
+      said, ElementsAre(R"({"return":"pong","id":{"a":[null,0.5]}})",
+                        R"({"error":{"class":"CommandNotFound","desc":"The command nope has not been found"},"id":3})",
+                        HasSubstr(R"(lacks member 'execute'"},"id":"x")"), HasSubstr(R"(must be a string"},"id":4)")));
+}
+
+TEST_F(SessionTest, CommandsOfOneClientAreCarriedOutInOrder) {
+  std::vector<std::string> said;
+  const std::shared_ptr<Session> session = Negotiated(said);
+  session->Feed(R"({"execute":"wait"}{"execute":"ping"}garbage {"execute":"ping","id":2})");
+  EXPECT_THAT(said, IsEmpty());
+  EXPECT_EQ(waiting_, 1);
+  Release();
+  EXPECT_THAT(said, ElementsAre(R"({"return":"waited"})", R"({"return":"pong"})", HasSubstr("garbage"),
+                                R"({"return":"pong","id":2})"));
+  EXPECT_TRUE(session->idle());
+}
+
+TEST_F(SessionTest, ACommandThatWaitsMakesNoOtherClientWait) {
+  std::vector<std::string> said, other_said;
+  const std::shared_ptr<Session> session = Negotiated(said), other = Negotiated(other_said);
+  session->Feed(R"({"execute":"wait"})");
+  other->Feed(R"({"execute":"ping"})");
+  EXPECT_THAT(said, IsEmpty());
+  EXPECT_THAT(other_said, ElementsAre(R"({"return":"pong"})"));
+  Release();
+}
+
+TEST_F(SessionTest, OutOfBandOvertakesOnceNegotiated) {
+  std::vector<std::string> said;
+  const std::shared_ptr<Session> session = Negotiated(said, R"(["oob"])");
+  session->Feed(R"({"execute":"wait"}{"execute":"ping"}{"exec-oob":"now"}{"exec-oob":"ping"})");
+  EXPECT_THAT(said, ElementsAre(R"({"return":"now"})", HasSubstr("does not support OOB")));
+  Release();
+
+  std::vector<std::string> plain_said;
+  Negotiated(plain_said)->Feed(R"({"exec-oob":"now"})");
+  EXPECT_THAT(plain_said, ElementsAre(HasSubstr("'exec-oob' is unexpected")));
+}
+
+TEST_F(SessionTest, EventsGoToThoseWhoHaveNegotiatedBeforeLaterAnswers) {
+  std::vector<std::string> said, deaf_said;
+  const std::shared_ptr<Session> session = Negotiated(said), deaf = Connect(deaf_said);
+  monitor_.before_reply = [&] {
+    session->SendEvent("event");
+    deaf->SendEvent("event");
+  };
+  session->Feed(R"({"execute":"ping"})");
+  EXPECT_THAT(said, ElementsAre("event", R"({"return":"pong"})"));
+  EXPECT_THAT(deaf_said, IsEmpty());
+}
+
+TEST_F(SessionTest, AHandlerOutlivesItsClient) {
+  std::vector<std::string> said;
+  std::shared_ptr<Session> session = Negotiated(said);
+  session->Feed(R"({"execute":"wait"}{"execute":"ping"})");
+  session->Close();
+  const std::weak_ptr<Session> watched = session;
+  session.reset();
+  EXPECT_FALSE(watched.expired());
+  Release();
+  EXPECT_EQ(waiting_, 0);
+  EXPECT_TRUE(watched.expired());
+  EXPECT_THAT(said, IsEmpty());
+}
+
+TEST_F(SessionTest, WhoPipelinesTooMuchIsToBeReadNoFurther) {
+  std::vector<std::string> said;
+  const std::shared_ptr<Session> session = Negotiated(said);
+  session->Feed(R"({"execute":"wait"})");
+  for (size_t i = 0; i < Session::kMaxWaiting; ++i) {
+    EXPECT_TRUE(session->ready());
+    session->Feed(R"({"execute":"ping"})");
+  }
+  EXPECT_FALSE(session->ready());
+  Release();
+  EXPECT_TRUE(session->ready());
+}
+
+TEST_F(SessionTest, RandomBytesGetAnswersAndDoNoHarm) {
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    std::mt19937 random(seed);
+    std::vector<std::string> said;
+    const std::shared_ptr<Session> session = Negotiated(said);
+    std::string bytes;
+    for (int i = 0; i < 500; ++i) bytes.push_back(static_cast<char>(random()));
+    session->Feed(bytes);
+    for (const std::string& line : said) {
+      ASSERT_THAT(line, testing::StartsWith(R"({"error":{"class":"GenericError")")) << "seed " << seed;
+      ASSERT_TRUE(ParseJson(line).ok()) << "seed " << seed;
+    }
+    said.clear();
+    session->Feed("\xff\xff]\n{\"execute\":\"ping\"}");
+    ASSERT_EQ(said.back(), R"({"return":"pong"})") << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace jobcore::qmp
