@@ -148,8 +148,8 @@ absl::Status Exporter::FlushNode() {
     result = co_await node->Flush(in);
   };
   Spawn("last flush", flush(node_, error));
-  const absl::Status waited = AioWaitWhileUnlocked(core_.main_context(), [&error] { return !error.has_value(); },
-                                                   {.name = "last flush", .watched = false});
+  absl::Status waited = AioWaitWhileUnlocked(core_.main_context(), [&error] { return !error.has_value(); },
+                                             {.name = "last flush", .watched = false});
   if (!waited.ok()) return waited;
   return *error == 0 ? absl::OkStatus() : absl::ErrnoToStatus(*error, absl::StrCat("cannot flush ", command_.image));
 }
