@@ -39,7 +39,13 @@
 #include "job-common/job_txn.h"
 #include "job-driver/resource.h"
 
-namespace jobcore::inline JOBCORE_ABI::monitor {
+namespace jobcore::inline JOBCORE_ABI {
+
+namespace internal {
+class TransactionTurn;
+}
+
+namespace monitor {
 
 // What becomes of the jobs that a transaction starts.
 enum class CompletionMode : unsigned char {
@@ -123,9 +129,10 @@ class [[nodiscard]] ActionTransaction {
   static Co<absl::Status> Run(ActionTransaction transaction) JOBCORE_EXCLUDES(job_mutex);
 
  private:
-  class Turn;
   class Site;
   class PreparedList;
+  static Co<absl::Status> StandStill(const ActionTransaction& transaction, Site& site, internal::TransactionTurn& turn)
+      JOBCORE_EXCLUDES(job_mutex);
   static Co<absl::Status> PrepareAll(const ActionTransaction& transaction, Site& site, PreparedList& prepared)
       JOBCORE_EXCLUDES(job_mutex);
 
@@ -134,6 +141,7 @@ class [[nodiscard]] ActionTransaction {
   std::vector<std::unique_ptr<Action>> actions_;
 };
 
-}  // namespace jobcore::inline JOBCORE_ABI::monitor
+}  // namespace monitor
+}  // namespace jobcore::inline JOBCORE_ABI
 
 #endif  // JOBCORE_JOB_MONITOR_ACTION_TRANSACTION_H_
