@@ -91,6 +91,16 @@ Co<absl::StatusOr<DrainedSection>> ResourceOps::Refuse(absl::Status status) { co
 bool ResourceOps::MayEnter(const Resource& resource, const Resource* parent) {
   if (resource.sections_.empty()) return true;
   if (parent == nullptr) return false;
+  // Those who have the parent drained have this drained, too, so it is of one of them, and they are not to wait for
+  // each other: whoever has this drained, and not the parent, has to reckon with the others who have.
+  const auto covers_this = [&](const internal::Section* section) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+    return !section->granted ||
+           std::find(section->resources.begin(), section->resources.end(), &resource) != section->resources.end();
+  };
+  if (parent->granted_ != 0 && std::all_of(parent->sections_.begin(), parent->sections_.end(), covers_this)) {
+    internal::Reached("resource.holder_gets_through");
+    return true;
+  }
   // A section here waits for the parent as well, or has been granted: then the parent is of one who has a section
   // himself. Those who have this drained have that drained, too, and so expect what comes of it.
   const auto covers_parent = [&](const internal::Section* section) {
