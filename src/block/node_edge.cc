@@ -33,7 +33,7 @@ absl::Status GraphOps::CheckFits(const Node& node, const EdgeOptions& wanted) {
     return absl::FailedPreconditionError(absl::StrCat("Node '", node.name(), "' ", text...));
   };
   if (node.resizing_ != nullptr && !wanted.lets_resize) return IsBeingResized(node);
-  if (node.switching_) return IsBeingSwitched(node);
+  if (node.switching_ && wanted.job_use == JobUse::kNone) return IsBeingSwitched(node);
   for (const NodeEdge* other : node.edges_) {
     const EdgeOptions& there = other->options_;
     if (there.job_use == JobUse::kTarget && wanted.job_use == JobUse::kSource) {

@@ -50,7 +50,8 @@ std::unique_ptr<monitor::Action> MergeBitmapsAction(BitmapOfNode target, std::ve
 
 // --- Nodes ---
 // SwitchUsers (graph.h). FailedPrecondition: `to` cannot take the place of `from`, see CheckSwitch; or one of them is
-// just being resized, or switched by somebody else. Until it has ended nobody can begin to use either.
+// just being resized, or switched by somebody else. Until it has ended nobody can begin to use either, but
+// for jobs.
 std::unique_ptr<monitor::Action> SwitchUsersAction(std::shared_ptr<Node> from, std::shared_ptr<Node> to);
 // As MoveNode (graph.h): FailedPrecondition: `context` has been stopped; a node is just being moved by somebody else.
 // Clean waits for the jobs to arrive.
