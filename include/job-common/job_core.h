@@ -38,6 +38,7 @@ namespace internal {
 class CancelWatch;
 class JobHistory;
 struct ObserverState;
+class TransactionTurn;
 }  // namespace internal
 
 class JobCore {
@@ -166,8 +167,9 @@ class JobCore {
   absl::flat_hash_set<Job*, IdHash, IdEq> by_id_ ABSL_GUARDED_BY(job_mutex);
   JobEventRing events_ ABSL_GUARDED_BY(job_mutex);
   std::vector<std::shared_ptr<internal::ObserverState>> observers_ ABSL_GUARDED_BY(job_mutex);
-  std::vector<Resource*> resources_ ABSL_GUARDED_BY(job_mutex);                 // by number
-  std::vector<std::weak_ptr<AioContext>> contexts_ ABSL_GUARDED_BY(job_mutex);  // of its jobs and observers
+  std::vector<Resource*> resources_ ABSL_GUARDED_BY(job_mutex);                      // by number
+  std::vector<internal::TransactionTurn*> transactions_ ABSL_GUARDED_BY(job_mutex);  // in the order of their start
+  std::vector<std::weak_ptr<AioContext>> contexts_ ABSL_GUARDED_BY(job_mutex);       // of its jobs and observers
   const std::unique_ptr<internal::JobHistory> history_ ABSL_PT_GUARDED_BY(job_mutex);
 };
 

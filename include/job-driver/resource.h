@@ -69,7 +69,8 @@ class Resource {
   [[nodiscard]] AdmitAwaiter Admit();
   // The same for a request that is made on behalf of another one, `parent`, of some other resource: it also
   // passes while both resources are being drained together, since the parent could not come to its end otherwise, and
-  // once they are: then the parent is of somebody who has it drained.
+  // once they are: then the parent is of somebody who has it drained. Of two sections over this that somebody has, the
+  // one that is a part of the other comes first; two that overlap crosswise do not wait for each other.
   [[nodiscard]] AdmitAwaiter Admit(const Admission& parent);
 
   // Any thread; as of now.

@@ -3,18 +3,15 @@
 #include "job-driver/block/graph.h"
 
 #include <algorithm>
-#include <atomic>
 #include <mutex>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "aio/check.h"
 #include "block/graph_ops.h"
-#include "job-common/aio_wait.h"
+#include "block/node_move.h"
 #include "job-common/job_core.h"
-#include "job-monitor/job_monitor.h"
 
 namespace jobcore::inline JOBCORE_ABI::block {
 
@@ -86,16 +83,20 @@ bool IsOneOf(const std::vector<const NodeEdge*>& edges, const NodeEdge* edge) {
 }  // namespace
 
 absl::Status GraphOps::CheckSwitch(const Node& from, const Node& to) {
-  if (from.size() != to.size()) {
-    return absl::FailedPreconditionError(absl::StrCat("Node '", to.name(), "' of ", to.size(),
-                                                      " bytes cannot take the place of '", from.name(), "' of ",
-                                                      from.size()));
-  }
   if (&from == &to) {
     return absl::FailedPreconditionError(absl::StrCat("Node '", to.name(), "' cannot take its own place"));
   }
   const std::vector<const NodeEdge*> inside = EdgesOfTower(to);
   const BothLocked lock(from.mutex_, to.mutex_);
+  return CheckSwitchLocked(from, to, inside);
+}
+
+absl::Status GraphOps::CheckSwitchLocked(const Node& from, const Node& to, const std::vector<const NodeEdge*>& inside) {
+  if (from.size() != to.size()) {
+    return absl::FailedPreconditionError(absl::StrCat("Node '", to.name(), "' of ", to.size(),
+                                                      " bytes cannot take the place of '", from.name(), "' of ",
+                                                      from.size()));
+  }
   for (const NodeEdge* edge : from.edges_) {
     if (!Follows(*edge) || IsOneOf(inside, edge)) continue;
     if (edge->options_.writes && to.read_only()) {
@@ -111,6 +112,24 @@ absl::Status GraphOps::CheckSwitch(const Node& from, const Node& to) {
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status GraphOps::BeginSwitch(Node& from, Node& to) {
+  if (&from == &to) return CheckSwitch(from, to);
+  const std::vector<const NodeEdge*> inside = EdgesOfTower(to);
+  const BothLocked lock(from.mutex_, to.mutex_);
+  for (const Node* node : {&from, &to}) {
+    if (node->switching_) return IsBeingSwitched(*node);
+    if (node->resizing_ != nullptr) return IsBeingResized(*node);
+  }
+  if (absl::Status s = CheckSwitchLocked(from, to, inside); !s.ok()) return s;
+  from.switching_ = to.switching_ = true;
+  return absl::OkStatus();
+}
+
+void GraphOps::EndSwitch(Node& from, Node& to) {
+  const BothLocked lock(from.mutex_, to.mutex_);
+  from.switching_ = to.switching_ = false;
 }
 
 void GraphOps::SwitchUsers(Node& from, const std::shared_ptr<Node>& to) {
@@ -199,89 +218,18 @@ std::vector<std::string> UsersOf(const Node& node) { return GraphOps::UsersOf(no
 absl::Status CheckSwitch(const Node& from, const Node& to) { return GraphOps::CheckSwitch(from, to); }
 void SwitchUsers(Node& from, const std::shared_ptr<Node>& to) { GraphOps::SwitchUsers(from, to); }
 
-// --- Moving ---
-
-namespace {
-
-// Nodes that nobody else moves meanwhile.
-class MoveClaim {
- public:
-  MoveClaim() = default;
-  ~MoveClaim() { End(); }
-  MoveClaim(const MoveClaim&) = delete;
-  MoveClaim& operator=(const MoveClaim&) = delete;
-
-  absl::Status Begin(std::vector<std::shared_ptr<Node>> tower) {
-    End();
-    absl::Status begun = GraphOps::BeginMove(tower);
-    if (begun.ok()) tower_ = std::move(tower);
-    return begun;
-  }
-  const std::vector<std::shared_ptr<Node>>& tower() const { return tower_; }
-
- private:
-  void End() {
-    GraphOps::EndMove(tower_);
-    tower_.clear();
-  }
-  std::vector<std::shared_ptr<Node>> tower_;
-};
-
-// Sends the jobs that work on the nodes, which are drained, to `context`, which takes everybody. The number of those
-// that have not got there is counted down as they are answered, which kicks the core.
-std::shared_ptr<const std::atomic<int>> MoveJobs(JobCore& core, const std::vector<std::shared_ptr<Node>>& nodes,
-                                                 AioContext& context) JOBCORE_EXCLUDES(job_mutex) {
-  const auto open = std::make_shared<std::atomic<int>>(0);
-  JobLock lock(core);
-  std::vector<JobRef> jobs;
-  for (const std::shared_ptr<Node>& node : nodes) {
-    for (JobRef& job : node->resource().jobs()) {
-      if (std::none_of(jobs.begin(), jobs.end(), [&](const JobRef& j) { return j.get() == job.get(); })) {
-        jobs.push_back(std::move(job));
-      }
-    }
-  }
-  for (const JobRef& job : jobs) {
-    // Whatever the answer: it is there; or its Run has ended; or somebody has sent it elsewhere since, and so it is
-    // where it would be had he done so after the move.
-    VerbReply reply(core.main_context(), [open, &core](const absl::Status&) JOBCORE_EXCLUDES(job_mutex) {
-      open->fetch_sub(1, std::memory_order_release);
-      core.main_context().wait_domain().Kick();
-    });
-    // Refused: its Run has ended.
-    if (monitor::Move(*job, context, std::move(reply)).ok()) open->fetch_add(1, std::memory_order_relaxed);
-  }
-  return open;
-}
-
-}  // namespace
-
 Co<absl::Status> MoveNode(std::shared_ptr<Node> node, std::shared_ptr<AioContext> context, TimePoint deadline) {
-  JobCore& core = node->core();
-  // From here on it is not stopped, and so takes up every job.
-  if (!context->TryAddUser()) {
-    co_return absl::FailedPreconditionError(
-        absl::StrCat("Node '", node->name(), "' cannot move to '", context->name(), "', which has been stopped"));
-  }
-  const absl::Cleanup let_go = [&context] { context->RemoveUser(); };
-
-  MoveClaim claim;
+  NodeMove move(std::move(node), std::move(context));
+  if (absl::Status s = move.CheckContext(); !s.ok()) co_return s;
   absl::StatusOr<DrainedSection> section = DrainedSection();
   do {
     section = DrainedSection();  // of what it was before
-    if (absl::Status s = claim.Begin(GraphOps::Tower(node)); !s.ok()) co_return s;
-    section = co_await GraphOps::Drain(claim.tower(), "move", deadline);
+    if (absl::Status s = move.Claim(); !s.ok()) co_return s;
+    section = co_await GraphOps::Drain(move.tower(), "move", deadline);
     if (!section.ok()) co_return section.status();
-  } while (GraphOps::Tower(node) != claim.tower());  // somebody has switched users in there while this waited
-
-  // First: whoever makes a job there meanwhile looks at the context again once the job can be found.
-  for (const std::shared_ptr<Node>& n : claim.tower()) GraphOps::SetContext(*n, context);
-  for (const std::shared_ptr<Node>& n : claim.tower()) GraphOps::TellUsers(*n);
-  // The jobs are parked, or have ended their Run: those have nothing more to do there.
-  const std::shared_ptr<const std::atomic<int>> open = MoveJobs(core, claim.tower(), *context);
-  const auto moving = [open] { return open->load(std::memory_order_acquire) != 0; };
-  const std::string name = absl::StrCat("move of the jobs of node '", node->name(), "'");
-  co_return co_await AioWaitWhile(core, moving, {.name = name});
+  } while (!move.IsCurrent());  // somebody has switched users in there while this waited
+  move.Commit();
+  co_return co_await move.Arrived(kNoDeadline);
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

@@ -34,10 +34,15 @@ class GraphOps {
   static void EndResize(Node& node);
 
   static absl::Status IsBeingResized(const Node& node);
+  static absl::Status IsBeingSwitched(const Node& node);
 
   static std::vector<std::string> UsersOf(const Node& node);
   static absl::Status CheckSwitch(const Node& from, const Node& to);
   static void SwitchUsers(Node& from, const std::shared_ptr<Node>& to) JOBCORE_EXCLUDES(job_mutex);
+  // CheckSwitch; what it has found out stays so until EndSwitch: nobody comes to use either node, or resizes it.
+  // FailedPrecondition: that, or somebody is at that already.
+  static absl::Status BeginSwitch(Node& from, Node& to);
+  static void EndSwitch(Node& from, Node& to);
   // The node, and those that it stands upon; as of now.
   static std::vector<std::shared_ptr<Node>> Tower(const std::shared_ptr<Node>& top);
   // The edges within the tower: they do not follow to its top.
@@ -51,6 +56,10 @@ class GraphOps {
   static void SetContext(Node& node, const std::shared_ptr<AioContext>& context);
   // That it has another context now, or that they have come to it from another node.
   static void TellUsers(const Node& node);
+
+ private:
+  // `inside`: the edges within the tower of `to`. The mutexes of both are held.
+  static absl::Status CheckSwitchLocked(const Node& from, const Node& to, const std::vector<const NodeEdge*>& inside);
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
 #include "job-common/job_core.h"
+#include "job-driver/block/node_bitmaps.h"
 #include "job-driver/block/write_filter.h"
 
 namespace jobcore::inline JOBCORE_ABI::block {
@@ -41,6 +42,7 @@ Node::Node(JobCore& core, Options options, uint64_t size)
     : read_only_(options.read_only),
       size_(size),
       resource_(core, std::move(options.name)),
+      bitmaps_(std::make_unique<NodeBitmaps>(*this)),
       context_(options.context != nullptr ? std::move(options.context) : core.main_context().shared_from_this()) {}
 
 Node::~Node() {

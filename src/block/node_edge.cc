@@ -8,6 +8,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "block/graph_ops.h"
+#include "job-driver/block/node_bitmaps.h"
 
 namespace jobcore::inline JOBCORE_ABI::block {
 
@@ -32,6 +33,7 @@ absl::Status GraphOps::CheckFits(const Node& node, const EdgeOptions& wanted) {
     return absl::FailedPreconditionError(absl::StrCat("Node '", node.name(), "' ", text...));
   };
   if (node.resizing_ != nullptr && !wanted.lets_resize) return IsBeingResized(node);
+  if (node.switching_ && wanted.job_use == JobUse::kNone) return IsBeingSwitched(node);
   for (const NodeEdge* other : node.edges_) {
     const EdgeOptions& there = other->options_;
     if (there.job_use == JobUse::kTarget && wanted.job_use == JobUse::kSource) {
@@ -53,6 +55,11 @@ absl::Status GraphOps::IsBeingResized(const Node& node) {
       absl::StrCat("Node '", node.name(), "' is just being resized by ", node.resizing_->user()));
 }
 
+absl::Status GraphOps::IsBeingSwitched(const Node& node) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("Users of node '", node.name(), "' are just being switched over; try again when that has ended"));
+}
+
 absl::Status GraphOps::BeginResize(Node& node, const NodeEdge& edge) {
   if (!edge.options_.writes) {
     return absl::PermissionDeniedError(
@@ -60,6 +67,7 @@ absl::Status GraphOps::BeginResize(Node& node, const NodeEdge& edge) {
   }
   const std::lock_guard lock(node.mutex_);
   if (node.resizing_ != nullptr) return IsBeingResized(node);
+  if (node.switching_) return IsBeingSwitched(node);
   for (const NodeEdge* other : node.edges_) {
     if (other == &edge || other->options_.lets_resize) continue;
     return absl::FailedPreconditionError(
@@ -167,8 +175,10 @@ Co<absl::Status> NodeEdge::Resize(uint64_t size, const Admission* parent) {
     }
     if (node != this->node()) continue;
     absl::Status status = co_await node->DoResize(in, size);
-    if (status.ok()) node->size_.store(size, std::memory_order_release);
-    co_return status;
+    if (!status.ok()) co_return status;
+    node->size_.store(size, std::memory_order_release);
+    node->bitmaps_->Resize(size);
+    co_return absl::OkStatus();
   }
 }
 

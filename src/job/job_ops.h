@@ -261,6 +261,9 @@ class JobOps {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // A page of as many events as there may be at once.
   static void ReadEvents(JobCore& core, EventCursor& cursor, EventPage& page) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static std::vector<internal::TransactionTurn*>& Transactions(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+    return core.transactions_;
+  }
   static void NoteChange(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { core.changed_ = true; }
 
   // --- What jobs wait for (wait_dump.cc) ---

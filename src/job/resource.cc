@@ -91,11 +91,29 @@ Co<absl::StatusOr<DrainedSection>> ResourceOps::Refuse(absl::Status status) { co
 bool ResourceOps::MayEnter(const Resource& resource, const Resource* parent) {
   if (resource.sections_.empty()) return true;
   if (parent == nullptr) return false;
+  const auto covers = [](const internal::Section* section, const Resource* what) {
+    return std::find(section->resources.begin(), section->resources.end(), what) != section->resources.end();
+  };
+  const auto covers_parent = [&](const internal::Section* section) { return covers(section, parent); };
+  // Those who have the parent drained have this drained, too: the request is of one of them. It waits for who has a
+  // part of what they have. Who has this and other things besides may be waiting for them in the same way, somewhere
+  // else, so one of the two must not wait, and both have to reckon with each other.
+  const auto goes_before_others = [&](const internal::Section* holders) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+    if (!holders->granted) return true;
+    return covers(holders, &resource) &&
+           std::none_of(resource.sections_.begin(), resource.sections_.end(),
+                        [&](const internal::Section* other) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+                          return other->granted && !covers_parent(other) &&
+                                 std::all_of(other->resources.begin(), other->resources.end(),
+                                             [&](const Resource* r) { return covers(holders, r); });
+                        });
+  };
+  if (parent->granted_ != 0 && std::all_of(parent->sections_.begin(), parent->sections_.end(), goes_before_others)) {
+    internal::Reached("resource.holder_gets_through");
+    return true;
+  }
   // A section here waits for the parent as well, or has been granted: then the parent is of one who has a section
   // himself. Those who have this drained have that drained, too, and so expect what comes of it.
-  const auto covers_parent = [&](const internal::Section* section) {
-    return std::find(section->resources.begin(), section->resources.end(), parent) != section->resources.end();
-  };
   return std::any_of(resource.sections_.begin(), resource.sections_.end(), covers_parent) &&
          std::all_of(resource.sections_.begin(), resource.sections_.end(),
                      [&](const internal::Section* section) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {

@@ -38,6 +38,7 @@
 
 namespace jobcore::inline JOBCORE_ABI::block {
 
+class NodeBitmaps;
 class NodeEdge;
 class WriteFilter;
 
@@ -95,6 +96,7 @@ class Node : public std::enable_shared_from_this<Node> {
   // somebody else has done. Jobs ask before they call a copy whole. May block for a moment.
   virtual absl::Status CheckIntact() const { return absl::OkStatus(); }
   JobCore& core() const { return resource_.core(); }
+  NodeBitmaps& bitmaps() { return *bitmaps_; }  // see node_bitmaps.h
 
   // --- Requests: a home thread, with an admission to this node that lasts until they are over ---
   // 0, or an errno: EINVAL: beyond its end. EROFS: it is read-only. Otherwise as the driver fails, then part of the
@@ -164,12 +166,14 @@ class Node : public std::enable_shared_from_this<Node> {
   std::atomic<uint64_t> size_;
   internal::Atomic<bool> filtered_{false};  // there are filters
   Resource resource_;
+  const std::unique_ptr<NodeBitmaps> bitmaps_;
 
   mutable internal::Mutex mutex_;  // a leaf; guards the rest
   std::shared_ptr<AioContext> context_;
   std::shared_ptr<const Filters> filters_;  // null: none. The newest first; replaced as a whole
   std::vector<NodeEdge*> edges_;            // of those who use it
   const NodeEdge* resizing_ = nullptr;      // whose user is just resizing it
+  bool switching_ = false;                  // a transaction is to switch its users over, or others to it
   bool moving_ = false;                     // MoveNode is at work on it
 };
 
