@@ -152,13 +152,5 @@ TEST_F(FileCopyTest, FiltersOfTheTargetSeeWhatIsWritten) {
   target->RemoveFilter(*filter);
 }
 
-TEST_F(FileCopyTest, BehindTheEndOfAFileThereAreZeros) {
-  const auto source = Open("disk", engine_);
-  const auto target = Open("copy", engine_);
-  ASSERT_EQ(truncate(dir_.Path("disk").c_str(), kSize - 10'000), 0);
-  EXPECT_EQ(Mirror(source, target), "succeeded");
-  EXPECT_EQ(Copy(), Pattern(kSize).replace(kSize - 10'000, 10'000, 10'000, '\0'));
-}
-
 }  // namespace
 }  // namespace jobcore::block
