@@ -54,12 +54,9 @@ function(jobcore_strict_thread_safety target)
   endif()
 endfunction()
 
-# Where everything is built anyway, a few large files take half the time that many small ones do. Not those of `aio`:
+# For what is mostly built as a whole: a few large files take half the time that many small ones do. Not those of `aio`:
 # their anonymous names are the same here and there.
 function(jobcore_build_in_batches target)
-  if(NOT JOBCORE_SANITIZE AND NOT JOBCORE_BUILD_PROOF)
-    return()
-  endif()
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   get_target_property(sources ${target} SOURCES)
   list(FILTER sources INCLUDE REGEX "src/aio/")

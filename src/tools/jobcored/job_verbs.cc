@@ -15,7 +15,6 @@ namespace jobcored {
 namespace monitor = jobcore::monitor;
 using jobcore::Co;
 using jobcore::Job;
-using jobcore::JobLock;
 using jobcore::qmp::Arguments;
 using jobcore::qmp::Error;
 using jobcore::qmp::ErrorClass;

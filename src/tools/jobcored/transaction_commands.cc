@@ -29,7 +29,6 @@ using jobcore::DrainedSection;
 using jobcore::JobRef;
 using jobcore::qmp::Arguments;
 using jobcore::qmp::Field;
-using jobcore::qmp::GenericError;
 using jobcore::qmp::JsonArray;
 using jobcore::qmp::JsonValue;
 using jobcore::qmp::Reply;
