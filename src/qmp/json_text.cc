@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
@@ -34,7 +35,7 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return End(); }
   bool key(string_t& name) override {
     Level& level = open_.back();
-    if (level.value.AsObject()->Find(name) != nullptr) return Fail("duplicate key");
+    if (!level.names.insert(name).second) return Fail("duplicate key");
     level.name = std::move(name);
     return true;
   }
@@ -50,8 +51,9 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
 
  private:
   struct Level {
-    JsonValue value;   // an object or an array
-    std::string name;  // of the member that comes next
+    JsonValue value;                              // an object or an array
+    std::string name;                             // of the member that comes next
+    absl::flat_hash_set<std::string> names = {};  // so far: others decide how many there are
   };
 
   bool Add(JsonValue value) {
@@ -60,12 +62,12 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
     } else if (JsonArray* const array = open_.back().value.AsArray()) {
       array->push_back(std::move(value));
     } else {
-      open_.back().value.AsObject()->Set(open_.back().name, std::move(value));
+      open_.back().value.AsObject()->Append(std::move(open_.back().name), std::move(value));
     }
     return true;
   }
   bool Begin(JsonValue value) {
-    open_.push_back({std::move(value), {}});
+    open_.push_back({.value = std::move(value), .name = {}});
     return true;
   }
   bool End() {

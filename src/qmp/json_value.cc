@@ -23,7 +23,11 @@ JsonValue& JsonObject::Set(std::string_view name, JsonValue value) {
     *there = std::move(value);
     return *there;
   }
-  return members_.emplace_back(Member{std::string(name), std::move(value)}).value;
+  return Append(std::string(name), std::move(value));
+}
+
+JsonValue& JsonObject::Append(std::string name, JsonValue value) {
+  return members_.emplace_back(Member{std::move(name), std::move(value)}).value;
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI::qmp

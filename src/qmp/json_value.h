@@ -51,6 +51,8 @@ class JsonObject {
   JsonValue* Find(std::string_view name);
   // In place of a member of that name, if there is one.
   JsonValue& Set(std::string_view name, JsonValue value);
+  // There is none of that name.
+  JsonValue& Append(std::string name, JsonValue value);
 
   friend bool operator==(const JsonObject& a, const JsonObject& b);
 

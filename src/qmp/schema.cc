@@ -30,6 +30,18 @@ Error WrongType(const Place& place, std::string_view expected) {
 
 std::optional<Error> CheckValue(const Type& type, JsonValue& value, const Place& place);
 
+// Names and files: what is longer than any of them, or would end before its end elsewhere, is none.
+std::optional<Error> CheckText(const std::string& text, const Place& place) {
+  constexpr size_t kLongest = 16384;  // bytes
+  if (text.size() > kLongest) {
+    return GenericError(absl::StrCat("Parameter '", place.path, "' has more than ", kLongest, " bytes"));
+  }
+  if (text.find('\0') != std::string::npos) {
+    return GenericError(absl::StrCat("Parameter '", place.path, "' contains a NUL character"));
+  }
+  return std::nullopt;
+}
+
 std::optional<Error> CheckInt(const Type& type, const JsonValue& value, const Place& place) {
   const uint64_t* const large = value.AsLargeUint();
   const int64_t* const small = value.AsInt();
@@ -125,7 +137,7 @@ std::optional<Error> CheckValue(const Type& type, JsonValue& value, const Place&
   switch (type.kind) {
     case Kind::kString:
       if (value.AsString() == nullptr) return WrongType(place, "string");
-      return std::nullopt;
+      return CheckText(*value.AsString(), place);
     case Kind::kBool:
       if (value.AsBool() == nullptr) return WrongType(place, "boolean");
       return std::nullopt;
@@ -140,10 +152,11 @@ std::optional<Error> CheckValue(const Type& type, JsonValue& value, const Place&
       if (value.AsArray() == nullptr) return WrongType(place, "array");
       return CheckList(type, *value.AsArray(), place);
     case Kind::kStringOrNull:
-      if (value.AsString() == nullptr && !value.is_null()) return WrongType(place, "StrOrNull");
-      return std::nullopt;
+      if (value.is_null()) return std::nullopt;
+      if (value.AsString() == nullptr) return WrongType(place, "StrOrNull");
+      return CheckText(*value.AsString(), place);
     case Kind::kReference:
-      if (value.AsString() != nullptr) return std::nullopt;
+      if (value.AsString() != nullptr) return CheckText(*value.AsString(), place);
       if (value.AsObject() == nullptr) return WrongType(place, "BlockdevRef");
       return CheckObject(*type.element, *value.AsObject(), place.path);
   }

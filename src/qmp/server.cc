@@ -22,7 +22,8 @@ Server::Server(AioContext& context, Monitor& monitor, Options options)
 Server::~Server() { StopListening(); }
 
 absl::Status Server::Listen(const std::string& path) {
-  absl::StatusOr<internal::UniqueFd> socket = ListenOnUnixSocket(path);
+  // For other users, the kernel's check is too coarse: MayConnect tells them apart.
+  absl::StatusOr<internal::UniqueFd> socket = ListenOnUnixSocket(path, options_.allowed_users.empty() ? 0600 : 0666);
   if (!socket.ok()) return socket.status();
   auto listener = std::make_unique<Listener>();
   listener->path = path;

@@ -2,6 +2,7 @@
 
 #include "qmp/session.h"
 
+#include <exception>
 #include <optional>
 #include <span>
 #include <utility>
@@ -69,6 +70,24 @@ Co<void> Session::Serve(std::shared_ptr<Session> self) {
   self->on_progress_();
 }
 
+namespace {
+
+class Executing {
+ public:
+  explicit Executing(Monitor& monitor) : monitor_(monitor) { ++monitor_.executing; }
+  Executing(const Executing&) = delete;
+  Executing& operator=(const Executing&) = delete;
+  ~Executing() {
+    --monitor_.executing;
+    monitor_.on_executed();
+  }
+
+ private:
+  Monitor& monitor_;
+};
+
+}  // namespace
+
 Co<Reply> Session::Execute(Request& request) {
   if (request.error.has_value()) co_return *std::move(request.error);
   const bool negotiates = request.command == CommandTable::kNegotiation;
@@ -85,7 +104,13 @@ Co<Reply> Session::Execute(Request& request) {
     co_return *std::move(error);
   }
   if (negotiates && !negotiated_) co_return Negotiate(request.arguments);
-  co_return co_await command->handler(Arguments(request.arguments));
+  if (std::optional<Error> error = monitor_.check(*command)) co_return *std::move(error);
+  const Executing executing(monitor_);
+  try {
+    co_return co_await command->handler(Arguments(request.arguments));
+  } catch (const std::exception& error) {  // of the standard library: no memory, no thread
+    co_return GenericError(absl::StrCat("The command ", request.command, " has failed: ", error.what()));
+  }
 }
 
 Reply Session::Negotiate(const JsonObject& arguments) {

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -33,6 +34,10 @@ struct Monitor {
   JsonObject version;  // of the greeting, and query-version
   // Called before each reply goes out: so that what happened before it is told before it.
   absl::AnyInvocable<void()> before_reply = [] {};
+  // Whether a command may be carried out now; an error says why not.
+  absl::AnyInvocable<std::optional<Error>(const Command&)> check = [](const Command&) { return std::nullopt; };
+  size_t executing = 0;  // handlers that have not finished
+  absl::AnyInvocable<void()> on_executed = [] {};
 };
 
 // All on one home thread. Held by a shared_ptr: a handler that is still at work when its client has gone keeps the

@@ -44,7 +44,7 @@ absl::Status RemoveStale(const std::string& path, const sockaddr_un& address) {
 
 }  // namespace
 
-absl::StatusOr<UniqueFd> ListenOnUnixSocket(const std::string& path) {
+absl::StatusOr<UniqueFd> ListenOnUnixSocket(const std::string& path, mode_t mode) {
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path) {
@@ -57,10 +57,12 @@ absl::StatusOr<UniqueFd> ListenOnUnixSocket(const std::string& path) {
   UniqueFd listener = NewSocket();
   if (!listener) return FileError("cannot make a socket for", path, errno);
   // The mode of the socket itself is what its name is made with.
-  if (fchmod(listener.get(), 0600) != 0) return FileError("cannot protect", path, errno);
+  if (fchmod(listener.get(), mode) != 0) return FileError("cannot protect", path, errno);
   if (bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return FileError("cannot listen on", path, errno);
   }
+  // The umask has taken away from that; nobody has been able to connect so far.
+  if (chmod(path.c_str(), mode) != 0) return FileError("cannot protect", path, errno);
   if (listen(listener.get(), SOMAXCONN) != 0) return FileError("cannot listen on", path, errno);
   return listener;
 }

@@ -15,11 +15,11 @@
 
 namespace jobcore::inline JOBCORE_ABI::qmp {
 
-// A socket that does not block, under a name that only this user may connect to (mode 0600).
+// A socket that does not block. Who may connect: whoever may write to a file of that `mode`.
 //   AlreadyExists     somebody serves it
 //   InvalidArgument   too long for a socket, or the name of something else
 //   other             as bind(2) and listen(2) fail
-absl::StatusOr<internal::UniqueFd> ListenOnUnixSocket(const std::string& path);
+absl::StatusOr<internal::UniqueFd> ListenOnUnixSocket(const std::string& path, mode_t mode = 0600);
 
 // The user at the other end of a connection.
 absl::StatusOr<uid_t> PeerUid(int fd);

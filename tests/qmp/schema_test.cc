@@ -77,6 +77,14 @@ TEST(Schema, WrongTypesSayWhatIsExpected) {
   EXPECT_EQ(Check(R"({"id":"a","thread":5})"), "Invalid parameter type for 'thread', expected: StrOrNull");
 }
 
+TEST(Schema, TextsHaveAnEndAndNoneInBetween) {
+  const auto id = [](const std::string& text) { return Check(R"({"id":")" + text + "\"}"); };
+  EXPECT_EQ(id(std::string(16384, 'x')), "");
+  EXPECT_EQ(id(std::string(16385, 'x')), "Parameter 'id' has more than 16384 bytes");
+  EXPECT_EQ(id(R"(a\u0000b)"), "Parameter 'id' contains a NUL character");
+  EXPECT_EQ(Check(R"({"id":"a","thread":"\u0000"})"), "Parameter 'thread' contains a NUL character");
+}
+
 TEST(Schema, IntegersHaveTheirRanges) {
   EXPECT_EQ(Check(R"({"id":"a","speed":-9223372036854775808})"), "");
   EXPECT_EQ(Check(R"({"id":"a","small":4294967295})"), "");

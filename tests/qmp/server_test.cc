@@ -121,6 +121,13 @@ TEST_F(ServerTest, OnlyItsUserMayConnect) {
   EXPECT_EQ(found.st_mode & 0777, 0600u);
 }
 
+TEST_F(ServerTest, WhereOthersMayConnectTheyGetAsFarAsTheCheckOfWhoTheyAre) {
+  Listen({.allowed_users = {geteuid() + 1}});
+  struct stat found;
+  ASSERT_EQ(stat(path_.c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 0777, 0666u);
+}
+
 TEST_F(ServerTest, TakesOverADeadSocketButNoLiveOne) {
   Listen();
   Server other(core_.main_context(), monitor_, {});

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
+#include <new>
 #include <optional>
 #include <random>
 #include <string>
@@ -70,6 +72,38 @@ TEST_F(SessionTest, GreetsWithItsVersionAndCapabilities) {
   std::vector<std::string> said;
   Connect(said)->Greet();
   EXPECT_THAT(said, ElementsAre(R"({"QMP":{"version":{"package":"test"},"capabilities":["oob"]}})"));
+}
+
+TEST_F(SessionTest, WhatTheStandardLibraryThrowsIsAnAnswer) {
+  commands_.Add("fail", "", kAny, [](Arguments) -> Reply { throw std::bad_alloc(); });
+  std::vector<std::string> said;
+  const std::shared_ptr<Session> session = Negotiated(said);
+  session->Feed(R"({"execute":"fail"}{"execute":"ping"})");
+  EXPECT_THAT(said, ElementsAre(HasSubstr("The command fail has failed"), HasSubstr("pong")));
+}
+
+TEST_F(SessionTest, WhatIsRefusedIsNotCarriedOutAndWhatWaitsIsCounted) {
+  bool ending = false;
+  monitor_.check = [&ending](const Command& command) -> std::optional<Error> {
+    if (!ending || command.name == "ping") return std::nullopt;
+    return GenericError("about to end");
+  };
+  size_t most = 0;
+  monitor_.on_executed = [&] { most = std::max(most, monitor_.executing + 1); };
+  std::vector<std::string> said;
+  const std::shared_ptr<Session> session = Negotiated(said);
+  std::vector<std::string> said_to_other;
+  const std::shared_ptr<Session> other = Negotiated(said_to_other);
+  session->Feed(R"({"execute":"wait"})");
+  EXPECT_EQ(monitor_.executing, 1u);
+  ending = true;
+  other->Feed(R"({"execute":"wait"}{"execute":"ping"})");
+  EXPECT_THAT(said_to_other, ElementsAre(HasSubstr("about to end"), HasSubstr("pong")));
+  EXPECT_EQ(monitor_.executing, 1u);
+  Release();
+  EXPECT_THAT(said, ElementsAre(HasSubstr("waited")));
+  EXPECT_EQ(monitor_.executing, 0u);
+  EXPECT_EQ(most, 2u);
 }
 
 TEST_F(SessionTest, OnlyNegotiatesUntilItHas) {

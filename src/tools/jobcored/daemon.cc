@@ -26,7 +26,11 @@ JsonObject Daemon::Version() {
 
 Daemon::Daemon(jobcore::qmp::Server::Options options)
     : job_uses(core),
-      monitor{.commands = commands, .version = Version(), .before_reply = [this] { events.Pump(); }},
+      monitor{.commands = commands,
+              .version = Version(),
+              .before_reply = [this] { events.Pump(); },
+              .check = [this](const jobcore::qmp::Command& command) { return Refuse(command); },
+              .on_executed = [this] { core.main_context().wait_domain().Kick(); }},
       server(core.main_context(), monitor, std::move(options)),
       events(core, [this](const std::string& line) { server.SendEvent(line); }) {
   AddMiscCommands(commands, *this);
@@ -75,21 +79,46 @@ void DismissAll(jobcore::JobCore& core) JOBCORE_EXCLUDES(jobcore::job_mutex) {
 
 }  // namespace
 
-Co<absl::Status> Daemon::EndAll(TimePoint deadline) {
-  jobcore::monitor::CancelAll(core);
+std::optional<jobcore::qmp::Error> Daemon::Refuse(const jobcore::qmp::Command& command) const {
+  if (!ending_ || command.name == "quit" || command.name.starts_with("query-")) return std::nullopt;
+  return jobcore::qmp::GenericError("The daemon is about to end");
+}
+
+Co<absl::Status> Daemon::EndAll(size_t callers, TimePoint deadline) {
+  ending_callers_ += callers;
+  if (std::exchange(ending_, true)) {  // somebody else sees to it, and does not wait for this one any more
+    core.main_context().wait_domain().Kick();
+    const auto going_on = [this] { return !ended_.has_value(); };
+    const absl::Status waited = co_await AioWaitWhile(core, going_on, {.name = "end of all", .deadline = deadline});
+    co_return waited.ok() ? *ended_ : waited;
+  }
+  ended_ = co_await EndEverything(deadline);
+  core.main_context().wait_domain().Kick();
+  co_return *ended_;
+}
+
+Co<absl::Status> Daemon::EndEverything(TimePoint deadline) {
+  (void)jobcore::monitor::CancelAll(core);  // what commands under way may be waiting for
+  const auto under_way = [this] { return monitor.executing > ending_callers_; };
+  const absl::Status idle =
+      co_await AioWaitWhile(core, under_way, {.name = "commands under way", .deadline = deadline});
+  if (!idle.ok()) co_return idle;
+  (void)jobcore::monitor::CancelAll(core);  // what they have begun
   const auto open = [this]() JOBCORE_EXCLUDES(jobcore::job_mutex) { return HasOpenJobs(core); };
   const absl::Status ended = co_await AioWaitWhile(core, open, {.name = "end of all jobs", .deadline = deadline});
   DismissAll(core);
-  co_await StopNbdServer();
-  co_return ended;
+  const absl::Status stopped = co_await StopNbdServer(deadline);
+  co_return ended.ok() ? stopped : ended;
 }
 
-Co<void> Daemon::StopNbdServer() {
-  if (nbd == nullptr) co_return;
-  const std::unique_ptr<jobcore::nbd::Server> stopping = std::move(nbd);
+Co<absl::Status> Daemon::StopNbdServer(TimePoint deadline) {
+  if (nbd == nullptr) co_return absl::OkStatus();
+  std::shared_ptr<jobcore::nbd::Server> stopping = nbd;
   stopping->Shutdown();
   const auto busy = [&stopping] { return !stopping->stopped(); };
-  (void)co_await AioWaitWhile(core, busy, {.name = "NBD server"});
+  const absl::Status stopped = co_await AioWaitWhile(core, busy, {.name = "NBD server", .deadline = deadline});
+  if (stopped.ok() && nbd == stopping) nbd = nullptr;
+  co_return stopped;
 }
 
 }  // namespace jobcored

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,10 +45,14 @@ class Daemon {
   void SendEvent(std::string_view name, jobcore::qmp::JsonObject data) JOBCORE_EXCLUDES(jobcore::job_mutex);
   // Of what commands wait for, where the wire has no time limit of its own.
   jobcore::TimePoint Deadline() const;
-  // Force-cancels all jobs, waits until they have concluded, and dismisses them; then lets go of the exports.
-  jobcore::Co<absl::Status> EndAll(jobcore::TimePoint deadline = jobcore::kNoDeadline)
+  // From now on commands are refused that would begin something. Waits for all of those under way, but for this one if
+  // one calls (`callers`: 1, or 0); force-cancels all jobs, waits until they have concluded, and dismisses them; then
+  // lets go of the exports. May be called again meanwhile.
+  jobcore::Co<absl::Status> EndAll(size_t callers, jobcore::TimePoint deadline = jobcore::kNoDeadline)
       JOBCORE_EXCLUDES(jobcore::job_mutex);
-  jobcore::Co<void> StopNbdServer() JOBCORE_EXCLUDES(jobcore::job_mutex);
+  // DeadlineExceeded: it still stops.
+  jobcore::Co<absl::Status> StopNbdServer(jobcore::TimePoint deadline = jobcore::kNoDeadline)
+      JOBCORE_EXCLUDES(jobcore::job_mutex);
 
   // In the order in which they may go: what is further down is used by what is above.
   Engines engines;
@@ -55,11 +60,19 @@ class Daemon {
   jobcore::JobCore core;
   NodeRegistry nodes;
   JobUses job_uses;
-  std::unique_ptr<jobcore::nbd::Server> nbd;  // null: none
+  std::shared_ptr<jobcore::nbd::Server> nbd;  // null: none; one that stops is there until it has
   jobcore::qmp::CommandTable commands;
   jobcore::qmp::Monitor monitor;
   jobcore::qmp::Server server;
   jobcore::qmp::JobEvents events;
+
+ private:
+  std::optional<jobcore::qmp::Error> Refuse(const jobcore::qmp::Command& command) const;
+  jobcore::Co<absl::Status> EndEverything(jobcore::TimePoint deadline) JOBCORE_EXCLUDES(jobcore::job_mutex);
+
+  bool ending_ = false;
+  size_t ending_callers_ = 0;          // commands that wait for the end
+  std::optional<absl::Status> ended_;  // how that went
 };
 
 }  // namespace jobcored

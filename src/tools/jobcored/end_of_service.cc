@@ -36,7 +36,7 @@ jobcore::Co<ExitCode> EndService(Daemon& daemon, const EndPolicy& policy) {
         co_await AioWaitWhile(daemon.core, going_on, {.name = "jobs to finish", .deadline = deadline()});
     if (!finished.ok() || !policy.finish) code = ExitCode::kCancelled;
   }
-  const absl::Status ended = co_await daemon.EndAll(deadline());
+  const absl::Status ended = co_await daemon.EndAll(/*callers=*/0, deadline());
   co_return ended.ok() ? code : ExitCode::kStuck;
 }
 

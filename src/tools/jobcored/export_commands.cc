@@ -93,8 +93,8 @@ Reply NbdServerStart(Daemon& daemon, Arguments args) {
 
 Co<Reply> NbdServerStop(Daemon& daemon) {
   if (daemon.nbd == nullptr) co_return GenericError("NBD server not running");
-  co_await daemon.StopNbdServer();
-  co_return Reply();
+  const absl::Status stopped = co_await daemon.StopNbdServer();
+  co_return stopped;
 }
 
 absl::Status CheckExport(Daemon& daemon, const nbd::ExportOptions& wanted) {
@@ -115,6 +115,7 @@ absl::Status CheckExport(Daemon& daemon, const nbd::ExportOptions& wanted) {
 Reply BlockExportAdd(Daemon& daemon, Arguments args) {
   nbd::ExportOptions wanted = {
       .id = args.String("id"), .description = args.String("description"), .writable = args.Bool("writable")};
+  if (args.Bool("writethrough")) return GenericError("Parameter 'writethrough' is not supported: clients can flush");
   if (!IsWellFormedId(wanted.id)) return GenericError("Invalid block export id");
   const std::string& node = args.String("node-name");
   wanted.node = daemon.nodes.Find(node);

@@ -38,6 +38,8 @@ Reply ObjectAdd(Daemon& daemon, Arguments args) {
   if (daemon.iothreads.contains(id)) {
     return GenericError(absl::StrCat("attempt to add duplicate property '", id, "' to object (type 'container')"));
   }
+  constexpr size_t kMost = 64;  // each takes descriptors, of which clients need some, too
+  if (daemon.iothreads.size() >= kMost) return GenericError(absl::StrCat("There are ", kMost, " I/O threads already"));
   const int64_t poll_max = args.Int("poll-max-ns");
   if (poll_max < 0) return GenericError("poll-max-ns value must be in range [0, 9223372036854775807]");
   jobcore::IOThread::Options options;

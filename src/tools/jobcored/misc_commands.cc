@@ -14,7 +14,7 @@ using jobcore::qmp::Reply;
 
 // The answer comes when all jobs have ended; then the main loop gives its clients a moment to read it.
 Co<Reply> Quit(Daemon& daemon) {
-  const absl::Status ended = co_await daemon.EndAll();
+  const absl::Status ended = co_await daemon.EndAll(/*callers=*/1);
   daemon.core.QuitMainLoop();
   co_return ended;
 }

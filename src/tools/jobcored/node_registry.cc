@@ -28,6 +28,7 @@ absl::Status NodeRegistry::CheckName(const std::string& name) const {
 }
 
 void NodeRegistry::Add(const NodePtr& node, bool owned) {
+  ForgetGone();
   nodes_.insert_or_assign(node->name(), Entry{.node = node, .owner = owned ? node : nullptr});
 }
 
@@ -52,6 +53,10 @@ absl::Status NodeRegistry::Remove(std::string_view name) {
   }
   nodes_.erase(found);
   return absl::OkStatus();
+}
+
+void NodeRegistry::ForgetGone() {
+  std::erase_if(nodes_, [](const auto& entry) { return entry.second.node.expired(); });
 }
 
 std::vector<NodeRegistry::NodePtr> NodeRegistry::All() const {

@@ -35,6 +35,9 @@ class NodeRegistry {
   void Clear();
 
  private:
+  // Those that have gone with the ones that stood upon them.
+  void ForgetGone();
+
   struct Entry {
     std::weak_ptr<jobcore::block::Node> node;
     NodePtr owner;  // null: not owned

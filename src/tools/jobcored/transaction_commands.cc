@@ -61,18 +61,24 @@ constexpr Type kTransaction = jobcore::qmp::ObjectOf(kTransactionFields);
 
 // What all the backups are to copy as it is at one and the same moment. Those that do not exist are found to be missing
 // when their action's turn comes.
-Co<absl::StatusOr<DrainedSection>> DrainSources(Daemon& daemon, const JsonArray& actions) {
-  std::vector<jobcore::Resource*> resources;
-  std::vector<NodeRegistry::NodePtr> sources;  // as long as this waits
+std::vector<NodeRegistry::NodePtr> FindSources(Daemon& daemon, const JsonArray& actions) {
+  std::vector<NodeRegistry::NodePtr> sources;
   for (const JsonValue& value : actions) {
     const Arguments action(*value.AsObject());
     if (action.String("type") != "blockdev-backup") continue;
     NodeRegistry::NodePtr source = daemon.nodes.Find(action.Object("data").String("device"));
     if (source == nullptr || std::find(sources.begin(), sources.end(), source) != sources.end()) continue;
-    resources.push_back(&source->resource());
     sources.push_back(std::move(source));
   }
-  if (resources.empty()) co_return DrainedSection();
+  return sources;
+}
+
+// `sources` stay at least as long as the section.
+Co<absl::StatusOr<DrainedSection>> Drain(Daemon& daemon, const std::vector<NodeRegistry::NodePtr>& sources) {
+  if (sources.empty()) co_return DrainedSection();
+  std::vector<jobcore::Resource*> resources;
+  resources.reserve(sources.size());
+  for (const NodeRegistry::NodePtr& source : sources) resources.push_back(&source->resource());
   co_return co_await DrainedSection::Open(resources, {.name = "transaction", .deadline = daemon.Deadline()});
 }
 
@@ -104,7 +110,8 @@ Co<void> RollBack(Daemon& daemon, std::vector<JobRef>& jobs) {
 Co<Reply> Transaction(Daemon& daemon, Arguments args) {
   const bool grouped = args.Has("properties") && args.Object("properties").String("completion-mode") == "grouped";
   const JsonArray& actions = args.List("actions");
-  absl::StatusOr<DrainedSection> section = co_await DrainSources(daemon, actions);
+  const std::vector<NodeRegistry::NodePtr> sources = FindSources(daemon, actions);
+  absl::StatusOr<DrainedSection> section = co_await Drain(daemon, sources);
   if (!section.ok()) co_return section.status();
 
   std::optional<jobcore::JobTxnBuilder> group;
