@@ -76,7 +76,8 @@ class ActionSite {
 class PreparedAction {
  public:
   virtual ~PreparedAction() = default;
-  // Those of all actions follow each other with nothing in between. Whatever could fail has been done by Prepare.
+  // Those of all actions follow each other with nothing in between. Whatever could fail has been done by Prepare,
+  // but for memory: who runs out of it here aborts.
   virtual void Commit() noexcept JOBCORE_EXCLUDES(job_mutex) = 0;
   // What was prepared later has been undone already.
   virtual void Abort() noexcept JOBCORE_EXCLUDES(job_mutex) = 0;

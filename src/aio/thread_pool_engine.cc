@@ -153,8 +153,7 @@ class ThreadPoolEngine final : public IoEngine {
  public:
   explicit ThreadPoolEngine(int threads)
       : short_(AtLeastOne(threads), &internal::AskToRunPromptly, pending_),
-        long_(
-            threads, [] {}, pending_),
+        long_(threads, &internal::AskToRunAsUsual, pending_),
         background_(threads, &internal::AskToYield, pending_) {}
 
   ~ThreadPoolEngine() override {

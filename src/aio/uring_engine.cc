@@ -95,10 +95,11 @@ class UringEngine final : public IoEngine {
 
   // Any thread. The mutex is a leaf.
   std::mutex mutex_;
-  std::deque<IoRequest*> queue_;       // guarded by mutex_
-  bool asleep_ = false;                // guarded by mutex_: a new request needs a Wake
-  bool stopping_ = false;              // guarded by mutex_
-  std::unique_ptr<IoEngine> helpers_;  // guarded by mutex_ until made
+  std::deque<IoRequest*> queue_;  // guarded by mutex_
+  bool asleep_ = false;           // guarded by mutex_: a new request needs a Wake
+  bool stopping_ = false;         // guarded by mutex_
+  internal::Mutex helpers_mutex_;
+  std::unique_ptr<IoEngine> helpers_;  // guarded by helpers_mutex_ until made
   std::atomic<size_t> pending_{0};     // queued, or in a slot
 
   // The ring's thread, while it runs. What the kernel writes to is here or belongs to a request, and stays until the
@@ -182,7 +183,7 @@ void UringEngine::Wake() {
 void UringEngine::Help(IoRequest& request) {
   IoEngine* helpers = nullptr;
   {
-    const std::scoped_lock lock(mutex_);
+    const std::scoped_lock lock(helpers_mutex_);  // not that which requests of others need
     if (helpers_ == nullptr) helpers_ = ThreadPool(options_.helpers);
     helpers = helpers_.get();
   }

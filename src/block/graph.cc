@@ -120,6 +120,8 @@ absl::Status GraphOps::BeginSwitch(Node& from, Node& to) {
   const BothLocked lock(from.mutex_, to.mutex_);
   for (const Node* node : {&from, &to}) {
     if (node->switching_) return IsBeingSwitched(*node);
+    // With those that stand upon it, and would not do so any more.
+    if (node->moving_ != nullptr && node->moving_ != node) return IsBeingMoved(*node);
     if (node->resizing_ != nullptr) return IsBeingResized(*node);
   }
   if (absl::Status s = CheckSwitchLocked(from, to, inside); !s.ok()) return s;
@@ -182,11 +184,20 @@ Co<absl::StatusOr<DrainedSection>> GraphOps::Drain(const std::vector<std::shared
 
 absl::Status GraphOps::BeginMove(const std::vector<std::shared_ptr<Node>>& tower) {
   for (auto node = tower.begin(); node != tower.end(); ++node) {
-    const std::lock_guard lock((*node)->mutex_);
-    if (!std::exchange((*node)->moving_, true)) continue;
+    absl::Status busy;
+    {
+      const std::lock_guard lock((*node)->mutex_);
+      if ((*node)->moving_ != nullptr) {
+        busy = IsBeingMoved(**node);
+      } else if ((*node)->switching_ && node != tower.begin()) {
+        busy = IsBeingSwitched(**node);
+      } else {
+        (*node)->moving_ = tower.front().get();
+      }
+    }
+    if (busy.ok()) continue;
     EndMove({tower.begin(), node});
-    return absl::FailedPreconditionError(absl::StrCat("Node '", (*node)->name(), "' is just being moved; move '",
-                                                      tower.front()->name(), "' when that has ended"));
+    return busy;
   }
   return absl::OkStatus();
 }
@@ -194,7 +205,7 @@ absl::Status GraphOps::BeginMove(const std::vector<std::shared_ptr<Node>>& tower
 void GraphOps::EndMove(const std::vector<std::shared_ptr<Node>>& tower) {
   for (const std::shared_ptr<Node>& node : tower) {
     const std::lock_guard lock(node->mutex_);
-    node->moving_ = false;
+    node->moving_ = nullptr;
   }
 }
 

@@ -35,6 +35,7 @@ class GraphOps {
 
   static absl::Status IsBeingResized(const Node& node);
   static absl::Status IsBeingSwitched(const Node& node);
+  static absl::Status IsBeingMoved(const Node& node);
 
   static std::vector<std::string> UsersOf(const Node& node);
   static absl::Status CheckSwitch(const Node& from, const Node& to);

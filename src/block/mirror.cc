@@ -102,6 +102,7 @@ class Mirror final : public JobDriver {
   Co<absl::Status> Complete(JobContext& job) override JOBCORE_EXCLUDES(job_mutex);
 
   Co<absl::Status> Prepare() override JOBCORE_EXCLUDES(job_mutex);
+  Co<void> Abort() override;
   Co<absl::Status> Commit() override JOBCORE_EXCLUDES(job_mutex);
   Co<void> Clean() override;
 
@@ -320,6 +321,12 @@ Co<absl::Status> Mirror::Commit() {
   }
   if (complete_) SwitchUsers(copier_.source(), copier_.target());
   co_return absl::OkStatus();
+}
+
+// While the source still stands still: no client of it is to find a piece taken by a copy that hangs.
+Co<void> Mirror::Abort() {
+  StopTracking();
+  return {};
 }
 
 Co<void> Mirror::Clean() {

@@ -60,6 +60,11 @@ absl::Status GraphOps::IsBeingSwitched(const Node& node) {
       absl::StrCat("Users of node '", node.name(), "' are just being switched over; try again when that has ended"));
 }
 
+absl::Status GraphOps::IsBeingMoved(const Node& node) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("Node '", node.name(), "' is just being moved; try again when that has ended"));
+}
+
 absl::Status GraphOps::BeginResize(Node& node, const NodeEdge& edge) {
   if (!edge.options_.writes) {
     return absl::PermissionDeniedError(

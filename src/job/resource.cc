@@ -521,7 +521,7 @@ absl::StatusOr<Admission> JobOps::Admit(Job& job, Resource& resource) {
         absl::StrCat("Job '", job.id_, "' was cancelled while resource '", resource.name(), "' was being drained"));
   }
   if (IsQuiet(&job)) return refuse("it is paused; what runs beside Run has to come to an end in the Pause hook");
-  return ResourceOps::Count(resource);
+  return ResourceOps::Count(resource, /*in_background=*/true);
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI

@@ -81,9 +81,9 @@ class ResourceOps {
   static void Attach(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void Detach(Job& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   // A request that is counted, whatever the sections say.
-  static Admission Count(Resource& resource) {
+  static Admission Count(Resource& resource, bool in_background = false) {
     CountIn(resource);
-    return Admission(resource);
+    return Admission(resource, in_background);
   }
   static bool TryAdmit(Resource& resource) { return resource.TryAdmit(); }
   static Admission AdoptInBackground(Resource& resource) { return Admission(resource, /*in_background=*/true); }

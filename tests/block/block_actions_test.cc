@@ -305,6 +305,13 @@ TEST_F(BlockActions, UsersAreSwitchedAndNodesMovedAtTheCommitOnly) {
   EXPECT_EQ(from->context().get(), &world.main());
   EXPECT_THAT(RunAll(SwitchUsersAction(from, to), SwitchUsersAction(from, other)),
               Refused(absl::StatusCode::kFailedPrecondition, "are just being switched over"));
+  {
+    const auto top = *MakeRawNode(world.core(), {.node = {.name = "top"}, .file = other});
+    const auto moved = Refused(absl::StatusCode::kFailedPrecondition, "'other' is just being moved");
+    EXPECT_THAT(RunAll(SetContextAction(top, io), SwitchUsersAction(other, to)), moved);
+    EXPECT_THAT(RunAll(SwitchUsersAction(other, to), SetContextAction(top, io)),
+                Refused(absl::StatusCode::kFailedPrecondition, "'other' are just being switched over"));
+  }
   EXPECT_TRUE(RunAll(SwitchUsersAction(from, to), SetContextAction(from, io),
                      StartBackupAction({.id = "b"}, {.source = from, .target = other}))
                   .ok());

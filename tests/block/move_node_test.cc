@@ -200,7 +200,7 @@ TEST(MoveNode, IsRefusedWhileSomebodyElseMovesAPartOfTheTower) {
   ASSERT_FALSE(move.done());
   for (int i = 0; i < 2; ++i) {  // and that leaves no trace
     EXPECT_THAT(Move(world, raw, world.main()),
-                Refused(absl::StatusCode::kFailedPrecondition, "Node 'file' is just being moved; move 'raw' when"));
+                Refused(absl::StatusCode::kFailedPrecondition, "Node 'file' is just being moved; try again when"));
   }
   gate.Open();
   ASSERT_TRUE(world.RunUntil([&] { return move.done() && flush.done(); }));

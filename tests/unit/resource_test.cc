@@ -390,6 +390,8 @@ TEST(ResourceOfAJob, RequestsOfTheJobAreWaitedForAndNotParked) {
     co_await gate.Pass();
     absl::StatusOr<Admission> another = job.Admit(disk);  // the drain has begun: it must still get to its pause
     if (!another.ok()) co_return another.status();
+    EXPECT_TRUE(in->in_background());
+    EXPECT_TRUE(another->in_background());
     another->End();
     in->End();
     co_return co_await job.PausePoint();

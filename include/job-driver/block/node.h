@@ -174,7 +174,7 @@ class Node : public std::enable_shared_from_this<Node> {
   std::vector<NodeEdge*> edges_;            // of those who use it
   const NodeEdge* resizing_ = nullptr;      // whose user is just resizing it
   bool switching_ = false;                  // a transaction is to switch its users over, or others to it
-  bool moving_ = false;                     // MoveNode is at work on it
+  const Node* moving_ = nullptr;            // which node is being moved, with this one below it, or this one itself
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::block
