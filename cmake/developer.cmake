@@ -56,7 +56,11 @@ endfunction()
 
 # For what is mostly built as a whole: a few large files take half the time that many small ones do. Not those of `aio`:
 # their anonymous names are the same here and there.
+# (clang-tidy and its like want to read the sources alone.)
 function(jobcore_build_in_batches target)
+  if(JOBCORE_THREAD_SAFETY OR NOT PROJECT_IS_TOP_LEVEL)
+    return()
+  endif()
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   get_target_property(sources ${target} SOURCES)
   list(FILTER sources INCLUDE REGEX "src/aio/")

@@ -28,7 +28,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
-TimePoint Soon() { return SaturatingAdd(Clock::System().Now(), milliseconds(20)); }
+TimePoint In20Milliseconds() { return SaturatingAdd(Clock::System().Now(), milliseconds(20)); }
 
 Strings Open(const absl::StatusOr<ShutdownReport>& report) {
   EXPECT_TRUE(report.ok()) << report.status();
@@ -107,7 +107,7 @@ TEST_P(JobShutdown, ADrainLeavesOpenWhatDoesNotGoOnByItself) {
 TEST_P(JobShutdown, ADrainEndsAtItsDeadlineAndSaysWhatIsOpen) {
   auto remote = std::make_shared<Remote>();
   const JobRef job = world.Start({.id = "j", .context = &world.io()}, Obedient(remote));
-  EXPECT_THAT(Open(Shutdown(world.core(), ShutdownMode::kDrain, Soon())), ElementsAre("j running"));
+  EXPECT_THAT(Open(Shutdown(world.core(), ShutdownMode::kDrain, In20Milliseconds())), ElementsAre("j running"));
   remote->Finish(*job);
   EXPECT_THAT(Open(Shutdown(world.core(), ShutdownMode::kDrain, Patience())), IsEmpty());
   EXPECT_EQ(world.Outcome(job), "succeeded");
@@ -136,7 +136,7 @@ TEST_P(JobShutdown, ACancelEndsAtItsDeadlineIfAJobIgnoresIt) {
                                    co_return absl::OkStatus();
                                  }});
   ASSERT_TRUE(world.RunUntil([&] { return gate.reached() == 1; }, "Run"));
-  EXPECT_THAT(Open(Shutdown(world.core(), ShutdownMode::kCancel, Soon())), ElementsAre("j running"));
+  EXPECT_THAT(Open(Shutdown(world.core(), ShutdownMode::kCancel, In20Milliseconds())), ElementsAre("j running"));
   gate.Open();
   EXPECT_THAT(Open(Shutdown(world.core(), ShutdownMode::kCancel, Patience())), IsEmpty());
 }
