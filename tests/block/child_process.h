@@ -91,6 +91,11 @@ class ChildProcess {
     return false;
   }
 
+  // It has ended by itself, and Wait returns at once.
+  bool Ended() const {
+    siginfo_t info = {};
+    return waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
+  }
   // Reads the rest of the output. The exit status, or 1000 + the signal that ended it.
   int Wait() {
     CloseInput();
