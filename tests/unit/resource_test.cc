@@ -223,6 +223,57 @@ TEST(Resource, RequestThatIsDestroyedBetweenItsAdmissionAndItsTurnLeavesNoTrace)
   }
 }
 
+Co<void> NoteOf(Resource& asked, const Producer& producer, std::string name, std::vector<std::string>& order) {
+  Resource::AdmitAwaiter admitted = asked.Admit(producer, nullptr);
+  const Admission in = co_await admitted;
+  order.push_back(name + " at " + in.resource()->name());
+}
+
+TEST(Resource, ParkedRequestsGoWhereTheirProducerIsSentAndKeepTheirOrder) {
+  TestWorld world;
+  Resource from(world.core(), "from"), to(world.core(), "to");
+  Producer a(from), b(from);
+  Drainer both, longer;
+  std::vector<std::string> order;
+  Spawn("drain", Drain({&from, &to}, both));
+  Spawn("drain", Drain({&to}, longer));
+  for (const char* name : {"a1", "a2"}) Spawn("request", NoteOf(from, a, name, order));
+  Spawn("request", NoteOf(from, b, "b1", order));
+  a.SendTo(to);
+  EXPECT_EQ(Parked(world, from), 1u);
+  EXPECT_EQ(Parked(world, to), 2u);
+  Spawn("request", NoteOf(from, a, "a3", order));  // had asked where he was before
+  Spawn("request", NoteOf(to, a, "a4", order));
+  both.end.Set();
+  world.Settle();
+  EXPECT_THAT(order, ElementsAre("b1 at from"));
+  longer.end.Set();
+  Spawn("request", NoteOf(to, a, "a5", order));
+  world.Settle();
+  EXPECT_THAT(order, ElementsAre("b1 at from", "a1 at to", "a2 at to", "a3 at to", "a4 at to", "a5 at to"));
+}
+
+TEST(Resource, RequestThatIsDestroyedAfterItsProducerWasSentElsewhereLeavesNoTrace) {
+  TestWorld world;
+  Resource from(world.core(), "from"), to(world.core(), "to");
+  Producer producer(from);
+  Drainer drainer;
+  std::vector<std::string> order;
+  Spawn("drain", Drain({&from, &to}, drainer));
+  {
+    Co<void> frame = NoteOf(from, producer, "a", order);
+    CoRoot root([](CoRoot&) {});
+    root.Start(frame);
+    producer.SendTo(to);
+    EXPECT_EQ(Parked(world, to), 1u);
+  }
+  EXPECT_EQ(Parked(world, from) + Parked(world, to), 0u);
+  drainer.end.Set();
+  world.Settle();
+  EXPECT_THAT(order, IsEmpty());
+  EXPECT_EQ(from.in_flight() + to.in_flight(), 0u);
+}
+
 Co<void> Chain(Resource& upper, Resource& lower, Request& request, bool& below) {
   const Admission in = co_await upper.Admit();
   request.admitted = true;
