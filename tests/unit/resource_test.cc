@@ -713,6 +713,37 @@ TEST(StillAtEnd, AbortEndsTheSectionToo) {
   EXPECT_EQ(mirror.disk.in_flight(), 0u);
 }
 
+// What one of them has to clear away may take long, whichever that is.
+TEST(StillAtEnd, AbortOfAGroupEndsTheSectionBeforeTheFirstClean) {
+  TestWorld world;
+  Resource disk(world.core(), "disk0");
+  Gate& gate = world.NewGate();
+  JobTxnBuilder group(world.core());
+  std::vector<JobRef> jobs;
+  for (const char* id : {"a", "b", "c"}) {
+    Script script;
+    script.prepare = []() -> Co<absl::Status> { co_return absl::InternalError("prepare fails"); };
+    script.abort = [&]() -> Co<void> {
+      JobLock lock(world.core());
+      EXPECT_TRUE(disk.drained());
+      co_return;
+    };
+    script.clean = [&]() -> Co<void> { co_await gate.Pass(); };
+    jobs.push_back(world.Start({.id = id, .group = &group, .still_at_end = {&disk}}, std::move(script)));
+  }
+  ASSERT_TRUE(group.Seal().ok());
+  ASSERT_TRUE(world.RunUntil([&] { return gate.reached() == 1; }));
+  for (const char* id : {"a", "b", "c"}) EXPECT_EQ(world.log().Count(id, "Abort"), 1);
+  Request request;
+  Spawn("request", Enter(disk, request));
+  world.Settle();
+  EXPECT_TRUE(request.admitted);
+  request.go.Set();
+  EXPECT_EQ(world.Status(jobs.front()), "aborting");
+  gate.Open();
+  for (const JobRef& job : jobs) ASSERT_TRUE(world.RunUntilNull(job));
+}
+
 TEST(StillAtEnd, CancelEndsTheWaitForTheSection) {
   TestWorld world;
   Resource disk(world.core(), "disk0");
