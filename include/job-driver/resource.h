@@ -148,6 +148,8 @@ class [[nodiscard]] Admission {
   Resource* resource() const { return resource_; }
   // Made in the Run of a job (JobContext::Admit), or on behalf of such a request: no client waits for it.
   bool in_background() const { return in_background_; }
+  // But clients do wait for this one, or may come to.
+  void SetForeground() { in_background_ = false; }
 
  private:
   friend class Resource;

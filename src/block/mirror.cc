@@ -373,6 +373,8 @@ Co<void> Mirror::Clean() {
 
 absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, const MirrorOptions& options,
                                     const DrainedSection& section) {
+  // The job and the clients take turns at each piece then.
+  const bool write_blocking = options.copy_mode == MirrorOptions::CopyMode::kWriteBlocking;
   absl::StatusOr<NodeCopier> copier = NodeCopier::Make("mirror",
                                                        {.source = options.source,
                                                         .target = options.target,
@@ -380,7 +382,8 @@ absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, const MirrorOpt
                                                         .in_flight = options.in_flight,
                                                         .on_source_error = options.on_source_error,
                                                         .on_target_error = options.on_target_error,
-                                                        .unmap = options.unmap},
+                                                        .unmap = options.unmap,
+                                                        .clients_wait = write_blocking},
                                                        section, spec);
   if (!copier.ok()) return copier.status();
   spec.still_at_end = spec.resources;
