@@ -45,9 +45,12 @@ class JobCore {
  public:
   enum class MainLoop {
     // The constructing thread is home of the main context and has to run it: RunMainLoop, a wait, or a foreign
-    // loop that watches main_context().fd(). If it has a context already, that one is shared.
+    // loop that watches main_context().fd(). If it has a context already, that one is shared. How the scheduler treats
+    // that thread is left to its owner: unlike I/O threads, which ask to run promptly when they are woken, it competes
+    // with all others on equal terms, so clients that are served there may wait for a time slice of somebody's.
     kThisThread,
-    // The core has a thread of its own for it; everybody else is a plain thread and parks in waits.
+    // The core has a thread of its own for it, scheduled as any other; everybody else is a plain thread and parks in
+    // waits.
     kOwnThread,
   };
   struct Options {

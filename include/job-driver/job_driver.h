@@ -74,7 +74,8 @@ class JobDriver {
   // order in which they were made.
   virtual Co<absl::Status> Change(JobContext&, const JobOptions& options);  // by default: Unimplemented
 
-  // --- In the core's main context ---
+  // --- In the core's main context: first the Prepare of all members of the group, then Commit or Abort of all of them,
+  // then Clean of all ---
 
   // Everything that can still fail, so that Commit cannot. An error aborts the whole group.
   virtual Co<absl::Status> Prepare() { return {}; }
@@ -101,9 +102,9 @@ struct JobSpec {
   // What the job works on (resource.h), which must stay until its group has concluded. While one of these is being
   // drained, the job is paused with reason "drain:<its name>"; its own requests (JobContext::Admit) are not parked.
   std::vector<Resource*> resources = {};
-  // What must stand still from before the first Prepare of the group until after its last Clean or, if it aborts, its
-  // last Abort. The core opens one section over what all members name here, in one step, and never while the group
-  // waits in PENDING.
+  // What must stand still from before the first Prepare of the group until after its last Clean or, if it aborts, until
+  // between its last Abort and its first Clean. The core opens one section over what all members name here, in one
+  // step, and never while the group waits in PENDING.
   std::vector<Resource*> still_at_end = {};
   Nanoseconds drain_timeout = std::chrono::seconds(30);  // for that; then the job fails, and its group with it
 };

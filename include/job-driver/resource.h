@@ -48,6 +48,8 @@ struct Resumption;
 struct Section;
 }  // namespace internal
 
+class Producer;
+
 class Resource {
  public:
   // Any thread. `name` appears in pause reasons ("drain:<name>"), errors and dumps. `core` outlives it.
@@ -72,6 +74,9 @@ class Resource {
   // once they are: then the parent is of somebody who has it drained. Of two sections over this that somebody has, the
   // one that is a part of the other comes first; two that overlap crosswise do not wait for each other.
   [[nodiscard]] AdmitAwaiter Admit(const Admission& parent);
+  // The same for a request of `producer`, on behalf of `parent` if not null. The admission may be to another resource:
+  // the one that he has been sent to meanwhile; or still to this one, if he has been sent elsewhere before this call.
+  [[nodiscard]] AdmitAwaiter Admit(const Producer& producer, const Admission* parent);
 
   // Any thread; as of now.
   size_t in_flight() const { return static_cast<size_t>(word_.load(std::memory_order_acquire) / kOne); }
@@ -115,6 +120,8 @@ class Resource {
   std::vector<internal::Section*> sections_ ABSL_GUARDED_BY(job_mutex);        // opening or granted
   std::vector<AdmitAwaiter*> parked_ ABSL_GUARDED_BY(job_mutex);               // in the order in which they came
   std::vector<internal::Resumption*> resumptions_ ABSL_GUARDED_BY(job_mutex);  // one per context; none is empty
+  // Where requests are parked that are made on behalf of those of this: once for each.
+  std::vector<Resource*> parked_elsewhere_ ABSL_GUARDED_BY(job_mutex);
 };
 
 // A request in flight, for as long as it lives. Movable to any thread; not to be ended under job_mutex.
@@ -141,6 +148,8 @@ class [[nodiscard]] Admission {
   Resource* resource() const { return resource_; }
   // Made in the Run of a job (JobContext::Admit), or on behalf of such a request: no client waits for it.
   bool in_background() const { return in_background_; }
+  // But clients do wait for this one, or may come to.
+  void SetForeground() { in_background_ = false; }
 
  private:
   friend class Resource;
@@ -195,42 +204,66 @@ class [[nodiscard]] DrainedSection {
   std::unique_ptr<internal::Section> section_;
 };
 
+// Somebody who makes requests of one resource, and may be sent to another one, so that his requests, too, keep their
+// order: those of one context are admitted in the order in which they came, wherever each of them found him.
+class Producer {
+ public:
+  explicit Producer(Resource& resource) : resource_(&resource) {}
+  Producer(const Producer&) = delete;
+  Producer& operator=(const Producer&) = delete;
+
+  // What he makes requests of from now on. Those of them that are parked go there with him, behind those that are
+  // parked there already. Both resources are drained; both stay until this has returned, and the new one for as long as
+  // he makes requests of it.
+  void SendTo(Resource& resource) JOBCORE_EXCLUDES(job_mutex);
+
+ private:
+  friend class ResourceOps;
+  Resource* resource_ ABSL_GUARDED_BY(job_mutex);
+};
+
 class [[nodiscard]] Resource::AdmitAwaiter {
  public:
-  AdmitAwaiter(Resource& resource, const Resource* parent, bool in_background)
-      : resource_(resource), parent_(parent), in_background_(in_background) {}
+  AdmitAwaiter(Resource& resource, Resource* parent, bool in_background, const Producer* producer = nullptr)
+      : resource_(&resource), parent_(parent), producer_(producer), in_background_(in_background) {}
   AdmitAwaiter(const AdmitAwaiter&) = delete;
   AdmitAwaiter& operator=(const AdmitAwaiter&) = delete;
   ~AdmitAwaiter() JOBCORE_EXCLUDES(job_mutex);
 
-  bool await_ready() { return admitted_ = resource_.TryAdmit(); }
+  bool await_ready() { return admitted_ = resource_->TryAdmit(); }
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> self) {
     return Park(CoHandle::Of(self));
   }
   Admission await_resume() {
     admitted_ = false;
-    return Admission(resource_, in_background_);
+    return Admission(*resource_, in_background_);
   }
 
  private:
   friend class ResourceOps;
   bool Park(CoHandle self);
 
-  Resource& resource_;
-  const Resource* const parent_;  // not null: of the request on whose behalf this is
+  Resource* resource_;              // while it is parked: written under job_mutex
+  Resource* const parent_;          // not null: of the request on whose behalf this is
+  const Producer* const producer_;  // not null: he may be sent elsewhere while this is parked
   const bool in_background_;
   bool admitted_ = false;  // counted, and no Admission made of it yet
   bool parked_ = false;    // written under job_mutex
   // Written under job_mutex: what is going to resume this. Not a part of this, which may be destroyed meanwhile.
   internal::Resumption* resumption_ = nullptr;
   CoHandle waiter_;
-  std::shared_ptr<AioContext> context_;  // of the coroutine
+  JobCore* core_ = nullptr;              // set with `context_`
+  std::shared_ptr<AioContext> context_;  // of the coroutine; null: nothing of this is known to anybody
 };
 
 inline Resource::AdmitAwaiter Resource::Admit() { return AdmitAwaiter(*this, nullptr, /*in_background=*/false); }
 inline Resource::AdmitAwaiter Resource::Admit(const Admission& parent) {
   return AdmitAwaiter(*this, parent.resource(), parent.in_background());
+}
+inline Resource::AdmitAwaiter Resource::Admit(const Producer& producer, const Admission* parent) {
+  if (parent == nullptr) return AdmitAwaiter(*this, nullptr, /*in_background=*/false, &producer);
+  return AdmitAwaiter(*this, parent->resource(), parent->in_background(), &producer);
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI

@@ -65,6 +65,8 @@ class Backup final : public JobDriver {
 
  private:
   using Buffer = std::unique_ptr<std::byte[]>;
+  // Of what Run asks for. At the end somebody waits: the monitor, or the others of the group.
+  static constexpr IoUrgency kUrgency = IoUrgency::kBackground;
 
   absl::Status Begin(JobContext& job) JOBCORE_EXCLUDES(job_mutex);
   Co<absl::Status> CopyAll(JobContext& job);
@@ -163,7 +165,7 @@ Co<void> Backup::CopyChunk(JobContext& job, Extent chunk) {
 Co<void> Backup::OffloadOrReadAndWrite(JobContext& job, Extent chunk) {
   if (offload_) {
     const IoResult io =
-        co_await CopyRange(engine_, source_.get(), chunk.offset, target_.fd(), chunk.offset, chunk.length);
+        co_await CopyRange(engine_, source_.get(), chunk.offset, target_.fd(), chunk.offset, chunk.length, kUrgency);
     job.progress().Advance(io.bytes);
     chunk.offset += io.bytes;
     chunk.length -= io.bytes;
@@ -177,7 +179,7 @@ Co<void> Backup::OffloadOrReadAndWrite(JobContext& job, Extent chunk) {
 Co<void> Backup::ReadAndWrite(JobContext& job, Extent chunk) {
   Buffer buffer = TakeBuffer();
   const std::span<std::byte> data(buffer.get(), chunk.length);
-  IoResult io = co_await Read(engine_, source_.get(), chunk.offset, data);
+  IoResult io = co_await Read(engine_, source_.get(), chunk.offset, data, kUrgency);
   if (io.error != 0) {
     Fail(FileErrorAt("cannot read", options_.source, chunk.offset + io.bytes, io.error));
   } else if (io.bytes < data.size()) {
@@ -185,7 +187,7 @@ Co<void> Backup::ReadAndWrite(JobContext& job, Extent chunk) {
                                           " has shrunk while it was being copied: only ", io.bytes, " of ", data.size(),
                                           " bytes at offset ", chunk.offset)));
   } else if (error_.ok()) {  // nobody needs the rest of a copy that has failed
-    io = co_await Write(engine_, target_.fd(), chunk.offset, data);
+    io = co_await Write(engine_, target_.fd(), chunk.offset, data, kUrgency);
     if (io.error != 0 || io.bytes < data.size()) {
       Fail(FileErrorAt("cannot write", options_.target, chunk.offset + io.bytes, io.error != 0 ? io.error : ENOSPC));
     } else {
@@ -199,13 +201,13 @@ Co<void> Backup::ReadAndWrite(JobContext& job, Extent chunk) {
 // take as much of the page cache as it is long: what others have there would have to go, and new memory is dear where
 // it has to come from the host of a virtual machine.
 Co<void> Backup::WriteBack(Extent chunk) {
-  IoResult io = co_await StartWriteback(engine_, target_.advice_fd(), chunk.offset, chunk.length);
+  IoResult io = co_await StartWriteback(engine_, target_.advice_fd(), chunk.offset, chunk.length, kUrgency);
   OnWriteback(chunk.offset, io.error);
   unevicted_.Add(chunk);
   while (writeback_ && error_.ok()) {
     const std::optional<Extent> oldest = unevicted_.TakeOldest(FileBackupOptions::kSyncWindow);
     if (!oldest) co_return;
-    io = co_await Evict(engine_, target_.advice_fd(), oldest->offset, oldest->length);
+    io = co_await Evict(engine_, target_.advice_fd(), oldest->offset, oldest->length, kUrgency);
     OnWriteback(oldest->offset, io.error);
   }
 }

@@ -146,9 +146,10 @@ void GraphOps::SwitchUsers(Node& from, const std::shared_ptr<Node>& to) {
   const std::vector<const NodeEdge*> inside = EdgesOfTower(*to);  // `to` may stand upon `from`
   {
     const BothLocked lock(from.mutex_, to->mutex_);
-    std::erase_if(from.edges_, [&](NodeEdge* edge) {
+    std::erase_if(from.edges_, [&](NodeEdge* edge) JOBCORE_EXCLUDES(job_mutex) {
       if (!Follows(*edge) || IsOneOf(inside, edge)) return false;
       to->edges_.push_back(edge);
+      edge->producer_.SendTo(to->resource_);
       const std::lock_guard edge_lock(edge->mutex_);
       edge->node_ = to;  // the last reference to `from` is the caller's, or the set's
       return true;

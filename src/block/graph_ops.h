@@ -21,7 +21,7 @@
 
 namespace jobcore::inline JOBCORE_ABI::block {
 
-// Order of their mutexes: nodes (by address), then edges.
+// Order of their mutexes: nodes (by address), then edges, or job_mutex.
 class GraphOps {
  public:
   // Whether they get along, but for what jobs do.

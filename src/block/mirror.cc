@@ -87,9 +87,11 @@ class Tracker final : public WriteFilter {
 
 class Mirror final : public JobDriver {
  public:
-  Mirror(uint64_t buffer_bytes, Nanoseconds most_standstill, NodeCopier copier, std::shared_ptr<Tracker> tracker)
+  Mirror(uint64_t buffer_bytes, Nanoseconds most_standstill, std::shared_ptr<MirrorPublisher> publisher,
+         NodeCopier copier, std::shared_ptr<Tracker> tracker)
       : buffer_bytes_(buffer_bytes),
         most_standstill_(most_standstill),
+        publisher_(std::move(publisher)),
         copier_(std::move(copier)),
         tracker_(std::move(tracker)),
         map_(tracker_->map) {}
@@ -115,6 +117,8 @@ class Mirror final : public JobDriver {
   // The end.
   Co<absl::Status> CopyRest() JOBCORE_EXCLUDES(job_mutex);
   Co<void> FlushAtEnd() JOBCORE_EXCLUDES(job_mutex);
+  Co<void> PublishAtEnd() JOBCORE_EXCLUDES(job_mutex);
+  Co<void> Revoke();
   // When no more than so many of copies_ are left; or why that is not waited for any longer.
   Co<absl::Status> EndedAllBut(size_t left) JOBCORE_EXCLUDES(job_mutex);
   absl::Status CheckMayGoOn() const JOBCORE_EXCLUDES(job_mutex);
@@ -129,13 +133,14 @@ class Mirror final : public JobDriver {
 
   const uint64_t buffer_bytes_;
   const Nanoseconds most_standstill_;  // of clients, while the rest is copied
+  const std::shared_ptr<MirrorPublisher> publisher_;
   NodeCopier copier_;
   const std::shared_ptr<Tracker> tracker_;
   PieceMap& map_;
 
   // Of whoever runs: the job's context during Run, the main one after it.
   JobContext* job_ = nullptr;
-  TaskScope copies_;            // in the end, the flush too
+  TaskScope copies_;            // in the end, the flush and the publishing too
   uint64_t copying_bytes_ = 0;  // in flight
   uint64_t cursor_ = 0;         // where to look for the next piece
   int passes_ = 0;              // how often that has come to the end; below 0: once more before it counts
@@ -144,6 +149,8 @@ class Mirror final : public JobDriver {
   bool flushed_ = false;              // the target, once it was told to end
   bool complete_ = false;             // somebody has asked for it: users are switched at the commit
   TimePoint deadline_ = kNoDeadline;  // of Prepare
+  const char* what_hangs_ = "";       // in Prepare, what is being done to the target
+  bool published_ = false;            // and that may still be revoked
 };
 
 // --- While clients write ---
@@ -258,10 +265,18 @@ Co<absl::Status> Mirror::Prepare() {
   copier_.CheckSource();
   if (!copier_.status().ok()) co_return copier_.status();
   job_->progress().SetRemaining(0);  // clients may have copied what seemed to be left
+  what_hangs_ = "flushed";
   copies_.Spawn(FlushAtEnd());
   if (absl::Status s = co_await EndedAllBut(0); !s.ok()) co_return s;
   if (!copier_.status().ok()) co_return copier_.status();
-  co_return complete_ ? CheckSwitch(copier_.source(), *copier_.target()) : absl::OkStatus();
+  if (complete_) {
+    if (absl::Status s = CheckSwitch(copier_.source(), *copier_.target()); !s.ok()) co_return s;
+  }
+  if (publisher_ == nullptr) co_return absl::OkStatus();
+  what_hangs_ = "published";
+  copies_.Spawn(PublishAtEnd());
+  if (absl::Status s = co_await EndedAllBut(0); !s.ok()) co_return s;
+  co_return copier_.status();
 }
 
 Co<absl::Status> Mirror::CopyRest() {
@@ -281,6 +296,18 @@ Co<void> Mirror::FlushAtEnd() {
   absl::Status flushed = co_await copier_.FlushTarget(*job_);
   if (!flushed.ok()) copier_.Fail(std::move(flushed));
   NoteEnded();
+}
+
+Co<void> Mirror::PublishAtEnd() {
+  absl::Status done = co_await publisher_->Publish();
+  published_ = done.ok();
+  if (!done.ok()) copier_.Fail(std::move(done));
+  NoteEnded();
+}
+
+// Unless it is still being published.
+Co<void> Mirror::Revoke() {
+  if (std::exchange(published_, false)) co_await publisher_->Revoke();
 }
 
 // Unlike AtMost, it gives up on those that hang: the group aborts then. They cannot be taken back, so Clean waits for
@@ -303,7 +330,7 @@ absl::Status Mirror::CheckMayGoOn() const {
       absl::StrCat("users of node '", source.name(), "' have waited for the end of the mirror for ",
                    std::chrono::duration<double>(most_standstill_).count(), " s, and ",
                    remaining != 0 ? absl::StrCat(remaining, " bytes are still to be copied")
-                                  : absl::StrCat("node '", copier_.target()->name(), "' is still being flushed"),
+                                  : absl::StrCat("node '", copier_.target()->name(), "' is still being ", what_hangs_),
                    "; they stay there"));
 }
 
@@ -315,23 +342,27 @@ bool Mirror::IsGroupAborted() const {
 Co<absl::Status> Mirror::Commit() {
   // Another section over the source may be open, too, and its owner may have written there.
   if (complete_ && map_.missing_bytes() != 0) {
+    co_await Revoke();
     co_return absl::AbortedError(absl::StrCat("node '", copier_.source().name(),
                                               "' was written to by somebody else who ",
                                               "has it drained, after the last copy: its users stay there"));
   }
   if (complete_) SwitchUsers(copier_.source(), copier_.target());
+  published_ = false;  // for good
   co_return absl::OkStatus();
 }
 
-// While the source still stands still: no client of it is to find a piece taken by a copy that hangs.
+// While the source still stands still: no client of it is to find a piece taken by a copy that hangs, nor anybody else
+// a copy that is older than what its clients write from now on.
 Co<void> Mirror::Abort() {
   StopTracking();
-  return {};
+  return Revoke();
 }
 
 Co<void> Mirror::Clean() {
   StopTracking();
   co_await copies_.AtMost(0);  // what Prepare has given up on
+  co_await Revoke();
   // When this is to be had nobody writes to the target on our behalf any more.
   const RangeLock::Hold all = co_await map_.AcquireAll();
   copier_.Detach();
@@ -342,6 +373,8 @@ Co<void> Mirror::Clean() {
 
 absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, const MirrorOptions& options,
                                     const DrainedSection& section) {
+  // The job and the clients take turns at each piece then.
+  const bool write_blocking = options.copy_mode == MirrorOptions::CopyMode::kWriteBlocking;
   absl::StatusOr<NodeCopier> copier = NodeCopier::Make("mirror",
                                                        {.source = options.source,
                                                         .target = options.target,
@@ -349,13 +382,14 @@ absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, const MirrorOpt
                                                         .in_flight = options.in_flight,
                                                         .on_source_error = options.on_source_error,
                                                         .on_target_error = options.on_target_error,
-                                                        .unmap = options.unmap},
+                                                        .unmap = options.unmap,
+                                                        .clients_wait = write_blocking},
                                                        section, spec);
   if (!copier.ok()) return copier.status();
   spec.still_at_end = spec.resources;
   const auto tracker = std::make_shared<Tracker>(options, copier->target_use());
   auto driver = std::make_unique<Mirror>(std::max(options.buffer_bytes, options.granularity), spec.drain_timeout,
-                                         *std::move(copier), tracker);
+                                         options.publisher, *std::move(copier), tracker);
   return CreateFilteringJob(core, std::move(spec), *options.source, section, tracker, tracker->map, std::move(driver));
 }
 

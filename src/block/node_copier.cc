@@ -108,11 +108,15 @@ NodeCopier::NodeCopier(Options options, std::unique_ptr<NodeEdge> source_edge,
       target_use_(std::move(target_use)) {}
 
 Co<bool> NodeCopier::Copy(JobContext& job, uint64_t offset, uint64_t length, bool ask) {
-  const absl::StatusOr<Admission> from = job.Admit(source().resource());
-  const absl::StatusOr<Admission> to = job.Admit(target()->resource());
+  absl::StatusOr<Admission> from = job.Admit(source().resource());
+  absl::StatusOr<Admission> to = job.Admit(target()->resource());
   if (!from.ok() || !to.ok()) {  // force-cancelled
     Fail(from.ok() ? to.status() : from.status());
     co_return false;
+  }
+  if (options_.clients_wait) {
+    from->SetForeground();
+    to->SetForeground();
   }
   Buffer buffer = TakeBuffer();
   const CopyResult result =

@@ -78,6 +78,7 @@ class NodeCopier {
     OnError on_source_error;
     OnError on_target_error;
     bool unmap;
+    bool clients_wait = false;  // for what is just being copied, each time that they write there
   };
 
   static constexpr uint64_t kPieceBytes = uint64_t{1} << 20;

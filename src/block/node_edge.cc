@@ -90,7 +90,7 @@ void GraphOps::EndResize(Node& node) {
 // --- NodeEdge ---
 
 NodeEdge::NodeEdge(std::shared_ptr<Node> node, EdgeOptions options)
-    : options_(std::move(options)), node_(std::move(node)) {}
+    : options_(std::move(options)), node_(std::move(node)), producer_(node_->resource()) {}
 
 absl::StatusOr<std::unique_ptr<NodeEdge>> NodeEdge::Attach(std::shared_ptr<Node> node, EdgeOptions options) {
   if (options.writes && node->read_only()) {
@@ -125,13 +125,15 @@ std::shared_ptr<Node> NodeEdge::node() const {
 }
 
 Co<NodeEdge::Entry> NodeEdge::Enter(const Admission* parent) {
-  for (;;) {
-    std::shared_ptr<Node> node = this->node();
-    Resource& resource = node->resource();
-    Resource::AdmitAwaiter admitted = parent != nullptr ? resource.Admit(*parent) : resource.Admit();
+  for (std::shared_ptr<Node> asked = this->node();;) {
+    Resource::AdmitAwaiter admitted = asked->resource().Admit(producer_, parent);
     Admission in = co_await admitted;
-    // Switched over while it waited, or before it was admitted: nothing of it has reached the old node.
-    if (node == this->node()) co_return Entry{.node = std::move(node), .in = std::move(in)};
+    // Where it has been admitted: to the node that it asked, or to that to which the edge has been switched over since.
+    std::shared_ptr<Node> node = this->node();
+    if (in.resource() == &node->resource()) co_return Entry{.node = std::move(node), .in = std::move(in)};
+    // Switched over before it was admitted at once: nothing of it has reached the old node.
+    in.End();
+    asked = std::move(node);
   }
 }
 

@@ -102,8 +102,10 @@ absl::Status TargetFile::CheckRoom(uint64_t bytes) const {
                    static_cast<uint64_t>(room.f_bavail) * room.f_frsize, " are available"));
 }
 
-std::string TargetFile::temporary_path() const {
-  return absl::StrCat(directory_path_, directory_path_ == "/" ? "" : "/", temporary_);
+std::string TargetFile::temporary_path() const { return PathOf(temporary_); }
+
+std::string TargetFile::PathOf(const std::string& name) const {
+  return absl::StrCat(directory_path_, directory_path_ == "/" ? "" : "/", name);
 }
 
 absl::Status TargetFile::Create(mode_t mode) {
@@ -135,16 +137,16 @@ absl::Status TargetFile::LockReplaced() {
   return LockImage(replaced_.get(), path_, /*writes=*/true, /*required=*/false);
 }
 
-absl::Status TargetFile::CheckTemporary() const {
+absl::Status TargetFile::CheckIs(const std::string& name) const {
+  const std::string path = PathOf(name);
   struct stat named;
   struct stat open;
-  if (fstat(file_.get(), &open) != 0) return FileError("cannot look at", temporary_path(), errno);
-  if (fstatat(directory_.get(), temporary_.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0) {
-    return FileError("lost the temporary file", temporary_path(), errno);
+  if (fstat(file_.get(), &open) != 0) return FileError("cannot look at", path, errno);
+  if (fstatat(directory_.get(), name.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0) {
+    return FileError("lost the temporary file", path, errno);
   }
   if (named.st_dev != open.st_dev || named.st_ino != open.st_ino) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the temporary file ", Quoted(temporary_path()), " has been replaced"));
+    return absl::FailedPreconditionError(absl::StrCat("the temporary file ", Quoted(path), " has been replaced"));
   }
   return absl::OkStatus();
 }
@@ -158,36 +160,96 @@ absl::Status TargetFile::CheckPublishable() const {
   return status;
 }
 
-absl::Status TargetFile::Publish() {
+int TargetFile::Rename(const std::string& from, const std::string& to, unsigned flags) const {
   const int directory = directory_.get();
-  const char* const from = temporary_.c_str();
-  const char* const to = name_.c_str();
-  bool done = false;
-  if (replace_) {
-    done = renameat(directory, from, directory, to) == 0;
-  } else {
-    done = renameat2(directory, from, directory, to, RENAME_NOREPLACE) == 0;
-    if (!done && (errno == EINVAL || errno == ENOSYS)) {
-      // Not known to this file system. A link does not replace anything either.
-      done = linkat(directory, from, directory, to, 0) == 0;
-      if (done) unlinkat(directory, from, 0);
-    }
+  return renameat2(directory, from.c_str(), directory, to.c_str(), flags) == 0 ? 0 : errno;
+}
+
+int TargetFile::TakeFreeName() {
+  int error = Rename(temporary_, name_, RENAME_NOREPLACE);
+  if (error == EINVAL || error == ENOSYS) {
+    // Not known to this file system. A link does not replace anything either.
+    const int directory = directory_.get();
+    error = linkat(directory, temporary_.c_str(), directory, name_.c_str(), 0) == 0 ? 0 : errno;
+    if (error == 0) unlinkat(directory, temporary_.c_str(), 0);
   }
-  if (!done) return FileError("cannot give the file its name", path_, errno);
+  if (error == 0) temporary_.clear();
+  return error;
+}
+
+int TargetFile::TakeNameOver() {
+  int error = Rename(temporary_, name_, RENAME_EXCHANGE);
+  if (error == 0) {
+    kept_ = std::exchange(temporary_, {});
+    return 0;
+  }
+  if (error != EINVAL && error != ENOSYS) return error;
+  // Not known to this file system. It is kept by a second name, and loses the first one.
+  const int directory = directory_.get();
+  std::string kept = RandomName(name_);
+  if (linkat(directory, name_.c_str(), directory, kept.c_str(), 0) != 0) return errno;
+  error = Rename(temporary_, name_, 0);
+  if (error != 0) {
+    unlinkat(directory, kept.c_str(), 0);
+    return error;
+  }
+  kept_ = std::move(kept);
   temporary_.clear();
+  return 0;
+}
+
+absl::Status TargetFile::Publish() {
+  int error = 0;
+  if (replace_) {
+    error = Rename(temporary_, name_, 0);
+    if (error == 0) temporary_.clear();
+  } else {
+    error = TakeFreeName();
+  }
+  return error == 0 ? absl::OkStatus() : FileError("cannot give the file its name", path_, error);
+}
+
+absl::Status TargetFile::PublishRevocably() {
+  constexpr int kAttempts = 100;  // somebody else makes and removes the same name
+  int error = 0;
+  for (int i = 0; i < kAttempts; ++i) {
+    error = TakeFreeName();
+    if (error != EEXIST || !replace_) break;
+    error = TakeNameOver();
+    if (error != ENOENT) break;
+  }
+  if (error != 0) return FileError("cannot give the file its name", path_, error);
+  revocable_ = true;
   return absl::OkStatus();
 }
 
-Co<absl::Status> TargetFile::SyncDirectory(IoEngine& engine) {
+// Nothing can be done about an error: a name that somebody else has taken meanwhile is his.
+void TargetFile::Revoke() {
+  if (!std::exchange(revocable_, false) || !CheckIs(name_).ok()) return;
+  if (!kept_.empty() && Rename(kept_, name_, RENAME_EXCHANGE) == 0) {
+    temporary_ = std::exchange(kept_, {});
+    return;
+  }
+  std::string hidden = RandomName(name_);
+  if (Rename(name_, hidden, 0) != 0) return;
+  temporary_ = std::move(hidden);
+  if (!kept_.empty()) (void)Rename(std::exchange(kept_, {}), name_, 0);
+}
+
+void TargetFile::Confirm() {
+  revocable_ = false;
+  if (!kept_.empty()) unlinkat(directory_.get(), std::exchange(kept_, {}).c_str(), 0);
+}
+
+Co<absl::Status> TargetFile::SyncDirectory(IoEngine& engine, const char* otherwise) {
   const IoResult io = co_await FileSync(engine, directory_.get());
   // EINVAL: a file system whose directories need no sync, or know none.
-  if (io.error != 0 && io.error != EINVAL) {
-    co_return FileError("target is in place, but may not outlive a power failure:", path_, io.error);
-  }
+  if (io.error != 0 && io.error != EINVAL) co_return FileError(otherwise, path_, io.error);
   co_return absl::OkStatus();
 }
 
 void TargetFile::Discard() {
+  Revoke();
   // Nothing can be done about an error; the name says what the file is.
   if (!temporary_.empty() && CheckTemporary().ok()) unlinkat(directory_.get(), temporary_.c_str(), 0);
   temporary_.clear();

@@ -48,12 +48,17 @@ class TargetFile {
   absl::Status CheckPublishable() const;
   // Gives the temporary file its name. On error it still is a temporary file.
   absl::Status Publish();
-  // Has `engine` sync the directory, so that the name lasts. Home thread; this must stay until it has finished.
-  Co<absl::Status> SyncDirectory(IoEngine& engine);
-  // Removes the temporary file, if there is one, and nobody has put another one in its place.
+  // The same, but as long as that is not confirmed it can be revoked: what had the name before is kept under another
+  // one. FailedPrecondition, or what the system says: the file system cannot keep it.
+  absl::Status PublishRevocably();
+  void Revoke();   // as before that
+  void Confirm();  // what was replaced goes
+  // Has `engine` sync the directory, so that the name lasts. `otherwise` begins the text of an error. Home thread; this
+  // must stay until it has finished.
+  Co<absl::Status> SyncDirectory(IoEngine& engine,
+                                 const char* otherwise = "target is in place, but may not outlive a power failure:");
+  // Removes the temporary file, if there is one, and nobody has put another one in its place. Revokes before that.
   void Discard();
-  // The temporary file stays where it is, for good.
-  void Leave() { temporary_.clear(); }
 
  private:
   TargetFile(std::string path, std::string directory, std::string name, bool replace)
@@ -63,9 +68,17 @@ class TargetFile {
   // What stands at the target's name now must not be in the way.
   absl::Status CheckName(const struct stat* source) const;
   absl::Status CheckRoom(uint64_t bytes) const;
+  std::string PathOf(const std::string& name) const;
   // What has the name of the temporary file is that. By the file, not by its name: somebody may have put another one
   // there.
-  absl::Status CheckTemporary() const;
+  absl::Status CheckTemporary() const { return CheckIs(temporary_); }
+  absl::Status CheckIs(const std::string& name) const;
+  // 0, or an errno. Both names are in the directory. `flags`: of renameat2.
+  int Rename(const std::string& from, const std::string& to, unsigned flags) const;
+  // Gives it the name if nobody has that. 0, or an errno.
+  int TakeFreeName();
+  // Gives it the name that somebody has. 0, or an errno.
+  int TakeNameOver();
 
   const std::string path_;
   const std::string directory_path_;
@@ -74,8 +87,10 @@ class TargetFile {
   UniqueFd directory_;
   UniqueFd file_;
   UniqueFd advice_;
-  UniqueFd replaced_;      // locked
-  std::string temporary_;  // its name in the directory; empty: there is none
+  UniqueFd replaced_;       // locked
+  std::string temporary_;   // its name in the directory; empty: there is none
+  std::string kept_;        // that of what it has replaced, until that is confirmed; empty: nothing
+  bool revocable_ = false;  // it has its name, and that has not been confirmed
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::internal

@@ -389,8 +389,7 @@ Co<void> JobOps::Finalise(JobTxn& txn, Members members, CalledHooks called) {
     commit = Decide(txn);
   }
 
-  // Phase two: all Commit, or all Abort. Each member concludes before another one's coroutine runs; those whose hooks
-  // are none do so together.
+  // Phase two: all Commit, or all Abort.
   const auto end_section = [&]() JOBCORE_EXCLUDES(job_mutex) {
     {
       JobLock lock(core);
@@ -398,51 +397,51 @@ Co<void> JobOps::Finalise(JobTxn& txn, Members members, CalledHooks called) {
     }
     section.End();
   };
+  absl::InlinedVector<absl::Status, 1> committed(members.size());
+  for (size_t i = 0; i < members.size(); ++i) {
+    Job& job = *members[i];
+    at.Enter(commit ? "Commit" : "Abort", &job);
+    if (commit) {
+      try {
+        Co<absl::Status> hook = called.commit ? *std::move(called.commit) : job.driver_->Commit();
+        committed[i] = co_await std::move(hook);
+      } catch (...) {
+        committed[i] = StatusFromException("Commit");
+      }
+    } else {
+      Co<void> hook = called.abort ? *std::move(called.abort) : job.driver_->Abort();
+      co_await std::move(hook);
+    }
+  }
+  // Nothing has changed, so nobody has to wait until all has been cleared away, which may have to wait for I/O.
+  if (drains && !commit) end_section();
+
+  // Then all Clean. Each member concludes before another one's coroutine runs; those whose hooks are none do so
+  // together.
   size_t concluded = 0;
   const auto conclude = [&](size_t end) JOBCORE_EXCLUDES(job_mutex) {
     while (concluded < end) {
       const size_t page_end = std::min(end, concluded + kMostAtOnce);
       JobLock lock(core);
-      while (concluded < page_end) (void)Conclude(*members[concluded++], absl::OkStatus());
+      for (; concluded < page_end; ++concluded) (void)Conclude(*members[concluded], committed[concluded]);
     }
   };
   for (size_t i = 0; i < members.size(); ++i) {
     Job& job = *members[i];
-    absl::Status status;
-    at.Enter(commit ? "Commit" : "Abort", &job);
-    if (commit) {
-      try {
-        Co<absl::Status> hook = called.commit ? *std::move(called.commit) : job.driver_->Commit();
-        if (!hook.trivial()) conclude(i);
-        status = co_await std::move(hook);
-      } catch (...) {
-        status = StatusFromException("Commit");
-      }
-    } else {
-      Co<void> hook = called.abort ? *std::move(called.abort) : job.driver_->Abort();
-      if (!hook.trivial()) conclude(i);
-      co_await std::move(hook);
-    }
-    const bool last = i + 1 == members.size();
-    // Nothing has changed, so nobody has to wait until all has been cleared away, which may have to wait for I/O.
-    if (last && !commit) end_section();
     at.Enter("Clean", &job);
-    {
-      Co<void> hook = called.clean ? *std::move(called.clean) : job.driver_->Clean();
-      if (!hook.trivial()) conclude(i);
-      co_await std::move(hook);
-    }
-    if (status.ok() && !last && i + 1 - concluded < kMostAtOnce) continue;
+    Co<void> hook = called.clean ? *std::move(called.clean) : job.driver_->Clean();
+    if (!hook.trivial()) conclude(i);
+    co_await std::move(hook);
+  }
 
-    conclude(i);
-    if (last && drains) end_section();  // nobody sees the end of the group while its resources still stand still
+  const size_t last = members.size() - 1;
+  conclude(last);
+  if (drains && commit) end_section();  // nobody sees the end of the group while its resources still stand still
+  {
     JobLock lock(core);
-    if (last) {
-      for (const JobRef& member : members) ResourceOps::RemoveUser(*member);
-    }
-    (void)Conclude(job, status);
-    concluded = i + 1;
-    if (last) EndGroup(txn);
+    for (const JobRef& member : members) ResourceOps::RemoveUser(*member);
+    (void)Conclude(*members[last], committed[last]);
+    EndGroup(txn);
   }
 
   AioContext& main = *core.main_context_;

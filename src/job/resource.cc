@@ -122,13 +122,15 @@ bool ResourceOps::MayEnter(const Resource& resource, const Resource* parent) {
 }
 
 bool ResourceOps::Park(Resource::AdmitAwaiter& request) {
-  Resource& resource = request.resource_;
-  JobLock lock(resource.core_);
+  JobLock lock(*request.core_);
+  // Where the producer has been sent: what he asks for from now on must not come before this.
+  if (request.producer_ != nullptr) request.resource_ = request.producer_->resource_;
+  Resource& resource = *request.resource_;
   if (!MayEnter(resource, request.parent_)) {
     request.parked_ = true;
     internal::Reached("resource.request_parked");
     request.waiter_.SuspendIn("admission to a drained resource");
-    resource.parked_.push_back(&request);
+    ParkAt(resource, request);
     JobOps::NoteContext(resource.core_, request.context_);
     return true;
   }
@@ -145,6 +147,35 @@ bool ResourceOps::Park(Resource::AdmitAwaiter& request) {
   return true;
 }
 
+void ResourceOps::ParkAt(Resource& resource, Resource::AdmitAwaiter& request) {
+  request.resource_ = &resource;
+  resource.parked_.push_back(&request);
+  if (request.parent_ != nullptr) request.parent_->parked_elsewhere_.push_back(&resource);
+}
+
+// The request is parked there no more.
+void ResourceOps::HasLeft(Resource& resource, const Resource::AdmitAwaiter& request) {
+  if (request.parent_ == nullptr) return;
+  std::vector<Resource*>& elsewhere = request.parent_->parked_elsewhere_;
+  elsewhere.erase(std::find(elsewhere.begin(), elsewhere.end(), &resource));
+}
+
+void ResourceOps::Send(Producer& producer, Resource& to) {
+  JobLock lock(to.core_);
+  Resource& from = *std::exchange(producer.resource_, &to);
+  if (&from == &to) return;
+  std::erase_if(from.parked_, [&](Resource::AdmitAwaiter* request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
+    if (request->producer_ != &producer) return false;
+    internal::Reached("resource.parked_request_sent_elsewhere");
+    HasLeft(from, *request);
+    ParkAt(to, *request);
+    return true;
+  });
+  ReleaseParked(to);  // on behalf of somebody who may enter here
+}
+
+void Producer::SendTo(Resource& resource) { ResourceOps::Send(*this, resource); }
+
 void ResourceOps::ReleaseParked(Resource& resource) {
   std::erase_if(resource.parked_, [&](Resource::AdmitAwaiter* request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
     if (!MayEnter(resource, request->parent_)) return false;
@@ -153,9 +184,20 @@ void ResourceOps::ReleaseParked(Resource& resource) {
     CountIn(resource);
     request->admitted_ = true;
     request->parked_ = false;
+    HasLeft(resource, *request);
     ResumeLater(*request);
     return true;
   });
+}
+
+// Sections over the resource have changed: for those who wait for it, and those that wait elsewhere on behalf of its
+// requests, who may enter there now.
+void ResourceOps::ReleaseParkedBy(Resource& resource) {
+  ReleaseParked(resource);
+  std::vector<Resource*> elsewhere = resource.parked_elsewhere_;
+  std::sort(elsewhere.begin(), elsewhere.end());
+  elsewhere.erase(std::unique(elsewhere.begin(), elsewhere.end()), elsewhere.end());
+  for (Resource* other : elsewhere) ReleaseParked(*other);
 }
 
 void ResourceOps::OpenFastPathIfUnused(Resource& resource) {
@@ -172,7 +214,7 @@ internal::Resumption* ResourceOps::FindResumption(const Resource& resource, cons
 
 // One item for all requests of a context: it may be posted from several threads, and only so do they keep their order.
 void ResourceOps::ResumeLater(Resource::AdmitAwaiter& request) {
-  Resource& resource = request.resource_;
+  Resource& resource = *request.resource_;
   internal::Resumption* resumption = FindResumption(resource, *request.context_);
   if (resumption == nullptr) {
     resumption = new internal::Resumption(&ResumeAll, resource, request.context_);  // deletes itself
@@ -192,8 +234,8 @@ void ResourceOps::TakeOut(Resource::AdmitAwaiter& request) {
     std::erase(resumption.requests, &request);
   }
   if (!resumption.requests.empty()) return;
-  std::erase(request.resource_.resumptions_, &resumption);
-  OpenFastPathIfUnused(request.resource_);
+  std::erase(request.resource_->resumptions_, &resumption);
+  OpenFastPathIfUnused(*request.resource_);
   resumption.resource = nullptr;
 }
 
@@ -224,13 +266,15 @@ void ResourceOps::ResumeAll(WorkItem& item, WorkItem::Reason reason) {
 }
 
 void ResourceOps::Forget(Resource::AdmitAwaiter& request) {
-  Resource& resource = request.resource_;
   {
-    JobLock lock(resource.core_);
-    if (std::exchange(request.parked_, false)) std::erase(resource.parked_, &request);
+    JobLock lock(*request.core_);
+    if (std::exchange(request.parked_, false)) {
+      std::erase(request.resource_->parked_, &request);
+      HasLeft(*request.resource_, request);
+    }
     if (request.resumption_ != nullptr) TakeOut(request);
   }
-  if (request.admitted_) Admission(resource).End();  // counted, and then nobody took it
+  if (request.admitted_) Admission(*request.resource_).End();  // counted, and then nobody took it
 }
 
 Resource::AdmitAwaiter::~AdmitAwaiter() {
@@ -241,8 +285,9 @@ Resource::AdmitAwaiter::~AdmitAwaiter() {
 bool Resource::AdmitAwaiter::Park(CoHandle self) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   AioContext* const home = AioContext::Current();
   if (home == nullptr) {
-    internal::Die(absl::StrCat("Resource '", resource_.name_, "': Admit on a thread that is home of no context"));
+    internal::Die(absl::StrCat("Resource '", resource_->name_, "': Admit on a thread that is home of no context"));
   }
+  core_ = &resource_->core_;
   context_ = home->shared_from_this();
   waiter_ = self;
   return ResourceOps::Park(*this);
@@ -284,7 +329,7 @@ void ResourceOps::Close(internal::Section& section) {
     for (Job* job : resource->jobs_) JobOps::AddReason(*job, DrainReason(*resource));
   }
   // Requests that are parked by another section that waits too, and on behalf of which this one waits.
-  for (Resource* resource : section.resources) ReleaseParked(*resource);
+  for (Resource* resource : section.resources) ReleaseParkedBy(*resource);
   JobOps::NoteChange(section.core);
 }
 
@@ -297,7 +342,7 @@ void ResourceOps::Reopen(internal::Section& section) {
     if (section.granted) --resource->granted_;
   }
   for (Resource* resource : section.resources) {
-    ReleaseParked(*resource);
+    ReleaseParkedBy(*resource);
     if (!resource->sections_.empty()) continue;
     const std::string reason = DrainReason(*resource);
     for (Job* job : resource->jobs_) {

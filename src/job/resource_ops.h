@@ -91,6 +91,7 @@ class ResourceOps {
   // --- Requests ---
   static bool Park(Resource::AdmitAwaiter& request) JOBCORE_EXCLUDES(job_mutex);
   static void Forget(Resource::AdmitAwaiter& request) JOBCORE_EXCLUDES(job_mutex);
+  static void Send(Producer& producer, Resource& to) JOBCORE_EXCLUDES(job_mutex);
 
  private:
   static void NoteCaller(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
@@ -99,7 +100,11 @@ class ResourceOps {
   static bool TryGrant(internal::Section& section) JOBCORE_EXCLUDES(job_mutex);
   static absl::Status WhyNot(const internal::Section& section, const absl::Status& waited) JOBCORE_EXCLUDES(job_mutex);
   static bool MayEnter(const Resource& resource, const Resource* parent) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void ParkAt(Resource& resource, Resource::AdmitAwaiter& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void HasLeft(Resource& resource, const Resource::AdmitAwaiter& request)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void ReleaseParked(Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  static void ReleaseParkedBy(Resource& resource) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static internal::Resumption* FindResumption(const Resource& resource, const AioContext& context)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static void ResumeLater(Resource::AdmitAwaiter& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);

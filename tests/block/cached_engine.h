@@ -13,11 +13,13 @@
 
 #include <cerrno>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <random>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -60,25 +62,19 @@ class CachedEngine final : public IoEngine {
   }
 
   void Submit(IoRequest& request) override {
-    if (request.op == Op::kCopyData) {  // its user reads and writes instead, and the journal tells what
-      request.Complete({.error = EOPNOTSUPP});
-      return;
-    }
     {
       const std::lock_guard lock(mutex_);
       Queued queued = {.request = &request};
-      if (request.op != IoRequest::Op::kRead) {
-        queued.index = static_cast<uint32_t>(requests_.size());
-        requests_.push_back(Describe(request));
-        journal_.Append(StormEvent::OfIo(StormEvent::Kind::kIoBegun, queued.index));
-      }
+      if (request.op != Op::kRead && request.op != Op::kCopyData) queued.index = Begin(Describe(request));
       queue_.push_back(queued);
     }
     changed_.notify_one();
   }
 
-  // By the indexes that the journal has. When nothing is in flight.
+  // --- When nothing is in flight ---
+  // By the indexes that the journal has.
   const std::vector<CachedRequest>& requests() const { return requests_; }
+  size_t copies() const { return copies_; }  // from file to file
 
  private:
   using Op = IoRequest::Op;
@@ -87,14 +83,29 @@ class CachedEngine final : public IoEngine {
     uint32_t index = 0;
   };
 
-  CachedRequest Describe(const IoRequest& request) {
+  // The mutex is held.
+  uint32_t Begin(CachedRequest request) {
+    const auto index = static_cast<uint32_t>(requests_.size());
+    requests_.push_back(std::move(request));
+    journal_.Append(StormEvent::OfIo(StormEvent::Kind::kIoBegun, index));
+    return index;
+  }
+  std::pair<uint16_t, uint8_t> ImageOf(int fd) const {
     struct stat file;
-    if (fstat(request.fd, &file) != 0) std::abort();
-    const auto [image, disk] = images_.at({file.st_dev, file.st_ino});
+    if (fstat(fd, &file) != 0) std::abort();
+    return images_.at({file.st_dev, file.st_ino});
+  }
+  CachedRequest DescribeWrite(int fd, uint64_t offset, std::span<const std::byte> data) const {
+    const auto [image, disk] = ImageOf(fd);
+    const uint64_t first = offset / kSectorBytes;
+    return {.image = image, .first_sector = first, .stamps = ReadStamps(data, disk, first)};
+  }
+  CachedRequest Describe(const IoRequest& request) const {
+    const uint16_t image = ImageOf(request.fd).first;
     const uint64_t first = request.offset / kSectorBytes;
     switch (request.op) {
       case Op::kWrite:
-        return {.image = image, .first_sector = first, .stamps = ReadStamps(request.buffer, disk, first)};
+        return DescribeWrite(request.fd, request.offset, request.buffer);
       case Op::kPunchHole:
       case Op::kZeroRange:
         return {.image = image, .first_sector = first, .stamps = std::vector(request.size / kSectorBytes, kZeros)};
@@ -114,11 +125,31 @@ class CachedEngine final : public IoEngine {
       const Queued next = queue_.back();
       queue_.pop_back();
       lock.unlock();
-      const IoResult result = Perform(*next.request);
-      if (next.request->op != Op::kRead) journal_.Append(StormEvent::OfIo(StormEvent::Kind::kIoDone, next.index));
+      const IoResult result = next.request->op == Op::kCopyData ? Copy(*next.request) : Perform(*next.request);
+      if (next.request->op != Op::kRead && next.request->op != Op::kCopyData) NoteDone(next.index);
       next.request->Complete(result);
       lock.lock();
     }
+  }
+
+  void NoteDone(uint32_t index) { journal_.Append(StormEvent::OfIo(StormEvent::Kind::kIoDone, index)); }
+
+  // What it writes is known once it has read that: only then it begins to change anything.
+  IoResult Copy(const IoRequest& request) {
+    std::vector<std::byte> data(request.size);
+    const ssize_t read = pread(request.fd, data.data(), data.size(), static_cast<off_t>(request.offset));
+    if (read < 0) return {.error = errno};
+    data.resize(static_cast<size_t>(read));
+    uint32_t index = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      ++copies_;
+      index = Begin(DescribeWrite(request.to_fd, request.to_offset, data));
+    }
+    const ssize_t written = pwrite(request.to_fd, data.data(), data.size(), static_cast<off_t>(request.to_offset));
+    const IoResult result = written < 0 ? IoResult{.error = errno} : IoResult{.bytes = static_cast<size_t>(written)};
+    NoteDone(index);
+    return result;
   }
 
   static IoResult Perform(const IoRequest& request) {
@@ -152,6 +183,7 @@ class CachedEngine final : public IoEngine {
   std::map<std::pair<dev_t, ino_t>, std::pair<uint16_t, uint8_t>> images_;
   std::vector<CachedRequest> requests_;
   std::vector<Queued> queue_;
+  size_t copies_ = 0;
   bool stop_ = false;
   std::thread threads_[2];
 };

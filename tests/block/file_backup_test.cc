@@ -289,6 +289,23 @@ TEST_F(FileBackupTest, TheKernelCopiesUnlessItIsToldNotTo) {
   }
 }
 
+TEST_F(FileBackupTest, NobodyWaitsForWhatRunAsksFor) {
+  WriteFile(source_, Pattern(9 * kChunk + 100));
+  World world;
+  for (const bool copy_offload : {true, false}) {
+    std::vector<Op> in_foreground;
+    ManualEngine engine([&](const IoRequest& request) {
+      if (request.urgency == IoUrgency::kForeground) in_foreground.push_back(request.op);
+      return 0;
+    });
+    FileBackupOptions options = Options(engine);
+    options.copy_offload = copy_offload;
+    EXPECT_TRUE(world.Run(options).succeeded());
+    EXPECT_THAT(in_foreground, ElementsAre(Op::kDataSync, Op::kFileSync));
+    ASSERT_EQ(unlink(target_.c_str()), 0);
+  }
+}
+
 TEST_F(FileBackupTest, WhereTheKernelCannotCopyTheJobReadsAndWrites) {
   const uint64_t size = 20 * kChunk;
   WriteSparseFile(source_, size, {{0, Pattern(3 * kChunk)}, {8 * kChunk, Pattern(9 * kChunk + 77, 2)}});

@@ -42,8 +42,9 @@ class FileCopyTest : public testing::Test {
     return *std::move(node);
   }
   // A mirror of the one to the other, until it has come to its end.
-  std::string Mirror(const std::shared_ptr<Node>& source, const std::shared_ptr<Node>& target) {
-    const JobRef job = world_.Mirror({.id = "m"}, {.source = source, .target = target});
+  std::string Mirror(const std::shared_ptr<Node>& source, const std::shared_ptr<Node>& target,
+                     MirrorOptions::CopyMode mode = MirrorOptions::CopyMode::kBackground) {
+    const JobRef job = world_.Mirror({.id = "m"}, {.source = source, .target = target, .copy_mode = mode});
     EXPECT_TRUE(world_.RunUntilStatus(job, "ready"));
     EXPECT_TRUE(world_.Cancel(job, CancelMode::kSoft).ok());
     EXPECT_TRUE(world_.RunUntilNull(job));
@@ -111,6 +112,14 @@ TEST_F(FileCopyTest, ANodeUponAFileIsReadAndWrittenInTheBackground) {
   EXPECT_EQ(Copy(), Pattern(kSize));
   EXPECT_GT((asked_[{Op::kRead, IoUrgency::kBackground}]), 0);
   EXPECT_EQ((asked_[{Op::kRead, IoUrgency::kForeground}]), 0);
+}
+
+TEST_F(FileCopyTest, WhatAWriteBlockingMirrorsClientsMayHaveToWaitForIsCopiedInTheForeground) {
+  using enum MirrorOptions::CopyMode;
+  EXPECT_EQ(Mirror(Open("disk", engine_), Open("copy", engine_), kWriteBlocking), "succeeded");
+  EXPECT_EQ(Copy(), Pattern(kSize));
+  EXPECT_EQ((asked_[{Op::kCopyData, IoUrgency::kForeground}]), 4);
+  EXPECT_EQ((asked_[{Op::kCopyData, IoUrgency::kBackground}]), 0);
 }
 
 TEST_F(FileCopyTest, WhatAClientIsAboutToOverwriteIsCopiedInTheForeground) {

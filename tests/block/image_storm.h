@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <functional>
 #include <memory>
 #include <string>
@@ -46,6 +47,10 @@ class ImageStorm {
 
   static std::string FileOf(const std::string& directory, uint16_t image) {
     return absl::StrCat(directory, "/image", image);
+  }
+  // Until it is published; those of mirrors.
+  static std::string HiddenFileOf(const std::string& directory, uint16_t image) {
+    return absl::StrCat(FileOf(directory, image), ".hidden");
   }
 
   explicit ImageStorm(Options options)
@@ -97,9 +102,27 @@ class ImageStorm {
     options_.journal->Append({.kind = kind, .disk = copy.disk, .image = ImageOf(*copy.target)});
   }
 
-  std::shared_ptr<Node> NewImage(uint8_t disk) {
+  // Gives a mirror's image its name.
+  class Publisher final : public MirrorPublisher {
+   public:
+    Publisher(const std::string& directory, uint16_t image)
+        : name_(FileOf(directory, image)), hidden_(HiddenFileOf(directory, image)) {}
+    Co<absl::Status> Publish() override {
+      co_return rename(hidden_.c_str(), name_.c_str()) == 0 ? absl::OkStatus() : absl::UnknownError("rename");
+    }
+    Co<void> Revoke() override {
+      if (rename(name_.c_str(), hidden_.c_str()) != 0) std::abort();
+      return {};
+    }
+
+   private:
+    const std::string name_;
+    const std::string hidden_;
+  };
+
+  std::shared_ptr<Node> NewImage(uint8_t disk, bool hidden = false) {
     const uint16_t image = images_++;
-    const std::string file = FileOf(options_.directory, image);
+    const std::string file = hidden ? HiddenFileOf(options_.directory, image) : FileOf(options_.directory, image);
     const int fd = open(file.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
     if (fd < 0 || ftruncate(fd, static_cast<off_t>(kSize)) != 0 || close(fd) != 0) std::abort();
     if (options_.on_image) options_.on_image(file, image, disk);
@@ -160,7 +183,7 @@ class ImageStorm {
     const uint32_t which = 1 + world_.Below(3);
     for (uint8_t i = 0; i < kDisks; ++i) {
       if ((which >> i & 1) == 0) continue;
-      mirrors.push_back({.job = {}, .target = NewImage(i), .disk = i, .soft = world_.Below(3) == 0});
+      mirrors.push_back({.job = {}, .target = NewImage(i, /*hidden=*/true), .disk = i, .soft = world_.Below(3) == 0});
       resources.push_back(&disks_[i]->resource());
     }
     CreateMirrors(mirrors, resources);
@@ -191,11 +214,13 @@ class ImageStorm {
     for (Copy& mirror : mirrors) {
       const JobSpec spec = {.id = NewName(), .group = group, .auto_finalize = Coin()};
       const auto mode = Coin() ? MirrorOptions::CopyMode::kBackground : MirrorOptions::CopyMode::kWriteBlocking;
-      const MirrorOptions options = {.source = disks_[mirror.disk],
-                                     .target = mirror.target,
-                                     .copy_mode = mode,
-                                     .granularity = uint64_t{4096} << world_.Below(4),
-                                     .in_flight = static_cast<int>(1 + world_.Below(4))};
+      const MirrorOptions options = {
+          .source = disks_[mirror.disk],
+          .target = mirror.target,
+          .copy_mode = mode,
+          .granularity = uint64_t{4096} << world_.Below(4),
+          .in_flight = static_cast<int>(1 + world_.Below(4)),
+          .publisher = std::make_shared<Publisher>(options_.directory, ImageOf(*mirror.target))};
       mirror.job = *CreateMirror(world_.core(), spec, options, section);
     }
     EXPECT_TRUE(txn.Seal().ok());

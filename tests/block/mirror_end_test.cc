@@ -3,7 +3,11 @@
 // The end of a mirror, for which clients have to wait: as little as possible, and not for ever.
 
 #include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "block/test_nodes.h"
@@ -14,15 +18,35 @@ namespace {
 
 using namespace jobcore_test;
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr uint64_t kSize = uint64_t{4} << 20;
+
+// Notes what it is asked for, and what there is to be found then.
+class Publisher final : public MirrorPublisher {
+ public:
+  explicit Publisher(std::function<Co<absl::Status>()> publish) : publish_(std::move(publish)) {}
+  Co<absl::Status> Publish() override {
+    log.push_back("publish");
+    return publish_();
+  }
+  Co<void> Revoke() override {
+    log.push_back("revoke");
+    return {};
+  }
+  std::vector<std::string> log = {};
+
+ private:
+  const std::function<Co<absl::Status>()> publish_;
+};
 
 class MirrorEnd : public ::testing::Test {
  protected:
   JobRef Ready(JobSpec spec) {
     spec.drain_timeout = std::chrono::seconds(10);
-    const MirrorOptions options = {.source = source_, .target = target_};
+    const MirrorOptions options = {.source = source_, .target = target_, .publisher = publisher_};
     absl::StatusOr<JobRef> job = Await(world_, CreateMirror(world_.core(), spec, options));
     EXPECT_TRUE(job.ok()) << job.status();
     EXPECT_TRUE(StartJob(**job).ok());
@@ -60,6 +84,7 @@ class MirrorEnd : public ::testing::Test {
 
   TestWorld world_{{.virtual_time = true}};
   bool hangs_ = false;
+  std::shared_ptr<Publisher> publisher_;
   std::shared_ptr<MemoryNode> source_ = MemoryNode::Make(world_, "disk", kSize);
   std::shared_ptr<MemoryNode> target_ = MemoryNode::Make(world_, "copy", kSize);
   std::unique_ptr<NodeEdge> client_ = Edge(source_, {.user = "client", .writes = true});
@@ -78,6 +103,82 @@ TEST_F(MirrorEnd, WhatIsThereIsFlushedBeforeClientsHaveToWait) {
   EXPECT_EQ(log.back(), "flush");
   EXPECT_EQ(log.size(), before + 2);
   EXPECT_EQ(client_->node(), target_);
+}
+
+TEST_F(MirrorEnd, CopyIsPublishedWhenItIsWholeAndBeforeAnythingIsAcknowledgedInIt) {
+  Gate& gate = world_.NewGate();
+  publisher_ = std::make_shared<Publisher>([&]() -> Co<absl::Status> {
+    EXPECT_EQ(target_->log().back(), "flush");
+    co_await gate.Pass();
+    EXPECT_EQ(client_->node(), source_);
+    co_return absl::OkStatus();
+  });
+  const JobRef job = Pending();
+  EXPECT_THAT(publisher_->log, IsEmpty());
+  Write(0, 512);
+  ASSERT_TRUE(world_.Finalize(job).ok());
+  ASSERT_TRUE(world_.RunUntil([&] { return gate.reached() == 1; }));
+  const std::string text(512, 'y');
+  Started<int> late(client_->Write(0, Bytes(text)));
+  world_.Settle();
+  EXPECT_FALSE(late.done());
+  gate.Open();
+  ASSERT_TRUE(world_.RunUntilNull(job));
+  EXPECT_EQ(world_.Outcome(job), "succeeded");
+  ASSERT_TRUE(world_.RunUntil([&] { return late.done(); }));
+  EXPECT_EQ(target_->content(0, 512), text);
+  EXPECT_THAT(publisher_->log, ElementsAre("publish"));
+}
+
+TEST_F(MirrorEnd, MirrorThatCannotBePublishedFailsAndItsUsersStay) {
+  publisher_ = std::make_shared<Publisher>(
+      []() -> Co<absl::Status> { co_return absl::AlreadyExistsError("somebody has the name"); });
+  const JobRef job = Pending();
+  ASSERT_TRUE(world_.Finalize(job).ok());
+  ASSERT_TRUE(world_.RunUntilNull(job));
+  EXPECT_THAT(world_.Outcome(job), HasSubstr("somebody has the name"));
+  EXPECT_EQ(client_->node(), source_);
+  EXPECT_THAT(publisher_->log, ElementsAre("publish"));
+}
+
+// While the section lasts: nobody finds a copy that lacks what clients have written since.
+TEST_F(MirrorEnd, WhatWasPublishedIsRevokedIfTheGroupAborts) {
+  publisher_ = std::make_shared<Publisher>([]() -> Co<absl::Status> { co_return absl::OkStatus(); });
+  JobTxnBuilder group(world_.core());
+  Script script;
+  script.prepare = []() -> Co<absl::Status> { co_return absl::InternalError("prepare fails"); };
+  script.abort = [&]() -> Co<void> {
+    EXPECT_THAT(publisher_->log, ElementsAre("publish", "revoke"));
+    co_return;
+  };
+  // Those who came last come first.
+  const JobRef other = world_.Start({.id = "other", .group = &group}, std::move(script));
+  const JobRef job = Ready({.id = "m", .group = &group});
+  ASSERT_TRUE(group.Seal().ok());
+  ASSERT_TRUE(world_.Complete(job).ok());
+  ASSERT_TRUE(world_.RunUntilNull(job));
+  EXPECT_EQ(client_->node(), source_);
+  EXPECT_THAT(publisher_->log, ElementsAre("publish", "revoke"));
+}
+
+TEST_F(MirrorEnd, PublishingThatHangsIsGivenUpAndRevokedWhenItHasEnded) {
+  publisher_ = std::make_shared<Publisher>([this]() -> Co<absl::Status> {
+    co_await Hang();
+    co_return absl::OkStatus();
+  });
+  const JobRef job = Pending();
+  hangs_ = true;
+  ASSERT_TRUE(world_.Finalize(job).ok());
+  ASSERT_TRUE(world_.RunUntil([&] { return !publisher_->log.empty(); }));
+  world_.clock().Advance(std::chrono::seconds(11));
+  ASSERT_TRUE(world_.RunUntilStatus(job, "aborting"));
+  Write(0, 512);
+  EXPECT_THAT(publisher_->log, ElementsAre("publish"));
+  AnswerAtLast();
+  ASSERT_TRUE(world_.RunUntilNull(job));
+  EXPECT_THAT(world_.Outcome(job), HasSubstr("'copy' is still being published; they stay there"));
+  EXPECT_THAT(publisher_->log, ElementsAre("publish", "revoke"));
+  EXPECT_EQ(client_->node(), source_);
 }
 
 TEST_F(MirrorEnd, ClientsDoNotWaitLongerThanTheTimeoutForTheRest) {

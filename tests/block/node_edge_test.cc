@@ -130,6 +130,74 @@ TEST(NodeEdge, RequestsWaitWhileItsNodeIsDrainedAndKeepTheirOrder) {
   EXPECT_THAT(order, ElementsAre(0, 1, 2, 3, 4, 5, 6));
 }
 
+// Whichever of the nodes is let go of first: that is decided by which was made first.
+TEST(NodeEdge, RequestsThatWaitedWhileTheirUserWasSwitchedOverComeBeforeThoseThatCameAfterwards) {
+  for (const bool from_is_older : {false, true}) {
+    TestWorld world;
+    std::shared_ptr<MemoryNode> from = from_is_older ? MemoryNode::Make(world, "from") : nullptr;
+    const auto to = MemoryNode::Make(world, "to");
+    if (!from_is_older) from = MemoryNode::Make(world, "from");
+    const auto edge = Edge(from, {.user = "a"});
+    std::vector<int> order;
+    DrainedSection section = Drained({from.get(), to.get()});
+    for (const int i : {0, 1, 2}) Spawn("flush", NoteFlush(*edge, i, order));
+    world.Settle();
+    SwitchUsers(*from, to);
+    EXPECT_EQ(Parked(world, *from), 0u);
+    EXPECT_EQ(Parked(world, *to), 3u);
+    for (const int i : {3, 4}) Spawn("flush", NoteFlush(*edge, i, order));
+    world.Settle();
+    section.End();
+    Spawn("flush", NoteFlush(*edge, 5, order));
+    ASSERT_TRUE(world.RunUntil([&] { return order.size() == 6; }));
+    EXPECT_THAT(order, ElementsAre(0, 1, 2, 3, 4, 5));
+    EXPECT_THAT(from->log(), IsEmpty());
+  }
+}
+
+TEST(NodeEdge, RequestsThatWereSwitchedOverToANodeThatIsDrainedLongerKeepTheirOrder) {
+  TestWorld world;
+  const auto from = MemoryNode::Make(world, "from");
+  const auto to = MemoryNode::Make(world, "to");
+  const auto edge = Edge(from, {.user = "a"});
+  std::vector<int> order;
+  DrainedSection longer = Drained({to.get()});
+  DrainedSection section = Drained({from.get(), to.get()});
+  for (const int i : {0, 1}) Spawn("flush", NoteFlush(*edge, i, order));
+  world.Settle();
+  SwitchUsers(*from, to);
+  Spawn("flush", NoteFlush(*edge, 2, order));
+  section.End();
+  world.Settle();
+  EXPECT_THAT(order, IsEmpty());
+  Spawn("flush", NoteFlush(*edge, 3, order));
+  world.Settle();
+  longer.End();
+  Spawn("flush", NoteFlush(*edge, 4, order));
+  ASSERT_TRUE(world.RunUntil([&] { return order.size() == 5; }));
+  EXPECT_THAT(order, ElementsAre(0, 1, 2, 3, 4));
+}
+
+// The user of `above` has both nodes drained, and goes before who has the lower one and something else; but until now
+// somebody else has had the upper one drained as well.
+TEST(NodeEdge, RequestOnBehalfOfAnotherOneGoesOnWhenASectionEndsThatHoldsUpOnlyThatOne) {
+  TestWorld world;
+  const auto file = MemoryNode::Make(world, "file");
+  const std::shared_ptr<Node> raw = *MakeRawNode(world.core(), {.node = {.name = "raw"}, .file = file});
+  const auto another = MemoryNode::Make(world, "another");
+  const DrainedSection crosswise = Drained({file.get(), another.get()});
+  DrainedSection others = Drained({raw.get()});
+  DrainedSection both = Drained({raw.get(), file.get()});
+  const Admission above = both.Admit(raw->resource());
+  Started<int> flush(raw->Flush(above));
+  world.Settle();
+  ASSERT_FALSE(flush.done());
+  EXPECT_EQ(Parked(world, *file), 1u);
+  others.End();
+  ASSERT_TRUE(world.RunUntil([&] { return flush.done(); }));
+  EXPECT_EQ(*flush, 0);
+}
+
 TEST(NodeEdge, StatusOfWhatIsNotThereIsAnErrorOfTheClients) {
   TestWorld world;
   const auto node = MemoryNode::Make(world, "disk", 1024);

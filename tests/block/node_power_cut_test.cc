@@ -121,6 +121,7 @@ TEST(NodePowerCut, WhatWasFlushedAndWhatHadConcludedSurvivesAnyLossOfUnsyncedWri
   size_t switches = 0;
   size_t copies = 0;
   size_t flushes = 0;
+  size_t copied = 0;
   const uint64_t storms = jobcore_test::ForEachSeed(6, [&](uint32_t seed) {
     const jobcore_test::TempDir dir;
     StormJournal journal;
@@ -144,13 +145,15 @@ TEST(NodePowerCut, WhatWasFlushedAndWhatHadConcludedSurvivesAnyLossOfUnsyncedWri
     switches += cuts.switches();
     copies += cuts.copies();
     flushes += cuts.flushes();
+    copied += engine.copies();
   });
-  std::printf("%llu storms, %zu moments; %zu flushes, %zu switches, %zu copies\n",
-              static_cast<unsigned long long>(storms), moments, flushes, switches, copies);
+  std::printf("%llu storms, %zu moments; %zu flushes, %zu switches, %zu copies; %zu requests from file to file\n",
+              static_cast<unsigned long long>(storms), moments, flushes, switches, copies, copied);
   if (storms == 1) return;
   EXPECT_NE(switches, 0u);
   EXPECT_NE(copies, 0u);
   EXPECT_NE(flushes, 0u);
+  EXPECT_NE(copied, 0u);
 }
 
 }  // namespace

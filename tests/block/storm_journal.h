@@ -77,17 +77,19 @@ class StormJournal {
 
   // The process kills itself when so many events are there.
   void KillAt(uint64_t events) { kill_at_.store(events); }
-  // When so many have followed the first switch that is asked for. Before any event.
+  // When so many have followed the first switch that is asked for, or the first write that is acknowledged on its other
+  // side. Before any event.
   void KillAfterComplete(uint64_t events) { kill_after_complete_ = events; }
+  void KillAfterSwitch(uint64_t events) { kill_after_switch_ = events; }
 
   // Any thread.
   void Append(StormEvent event) {
     const uint64_t at = shared_->size.fetch_add(1);
     if (at >= kMostEvents) std::abort();  // nobody has stopped it
     shared_->events[at].store(event);
-    if (event.kind == StormEvent::Kind::kComplete && kill_after_complete_ != 0) {
-      kill_at_.store(std::min(kill_at_.load(), at + kill_after_complete_));
-    }
+    if (event.kind == StormEvent::Kind::kComplete) KillAfter(kill_after_complete_, at);
+    // Disks begin on the image of their own number.
+    if (event.kind == StormEvent::Kind::kAcknowledged && event.image != event.disk) KillAfter(kill_after_switch_, at);
     if (at + 1 >= kill_at_.load()) kill(getpid(), SIGKILL);
   }
   uint64_t size() const { return std::min(shared_->size.load(), kMostEvents); }
@@ -106,9 +108,14 @@ class StormJournal {
   };
   static_assert(std::atomic<StormEvent>::is_always_lock_free);
 
+  void KillAfter(uint64_t events, uint64_t at) {
+    if (events != 0) kill_at_.store(std::min(kill_at_.load(), at + events));
+  }
+
   Shared* shared_;
   std::atomic<uint64_t> kill_at_{UINT64_MAX};
   uint64_t kill_after_complete_ = 0;  // 0: not
+  uint64_t kill_after_switch_ = 0;
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

@@ -58,15 +58,53 @@ TEST_F(TargetFileTest, DoesNotRemoveWhatSomebodyElseHasPutInItsPlace) {
   EXPECT_EQ(ReadFile(hidden), "precious");
 }
 
-TEST_F(TargetFileTest, IsLeftUnderItsTemporaryNameIfThatIsAskedFor) {
-  std::string hidden;
-  {
-    TargetFile file = Open(/*replace=*/false);
-    ASSERT_TRUE(file.Create().ok());
-    hidden = file.temporary_path();
-    file.Leave();
+TEST_F(TargetFileTest, WhatItReplacesIsKeptUntilThatIsConfirmed) {
+  for (const char* old : {"", "old"}) {
+    const bool exists = *old != 0;
+    for (const bool confirmed : {false, true}) {
+      if (exists) WriteFile(path_, old);
+      {
+        TargetFile file = Open(/*replace=*/exists);
+        ASSERT_TRUE(file.Create().ok());
+        ASSERT_EQ(write(file.fd(), "new", 3), 3);
+        ASSERT_TRUE(file.PublishRevocably().ok());
+        EXPECT_EQ(ReadFile(path_), "new");
+        EXPECT_EQ(dir_.Names().size(), exists ? 2u : 1u);
+        file.Revoke();
+        EXPECT_EQ(Exists(path_), exists);
+        if (exists) {
+          EXPECT_EQ(ReadFile(path_), old);
+        }
+        EXPECT_EQ(ReadFile(file.temporary_path()), "new");
+        ASSERT_TRUE(file.PublishRevocably().ok());
+        if (confirmed) file.Confirm();
+      }
+      if (confirmed) {
+        EXPECT_EQ(ReadFile(path_), "new");
+      } else {
+        EXPECT_EQ(Exists(path_), exists);
+        if (exists) {
+          EXPECT_EQ(ReadFile(path_), old);
+        }
+      }
+      EXPECT_EQ(dir_.Names().size(), confirmed || exists ? 1u : 0u);
+      unlink(path_.c_str());
+    }
   }
-  EXPECT_TRUE(Exists(hidden));
+}
+
+TEST_F(TargetFileTest, ANameThatSomebodyElseHasTakenMeanwhileIsHis) {
+  TargetFile file = Open(/*replace=*/false);
+  ASSERT_TRUE(file.Create().ok());
+  WriteFile(path_, "precious");
+  EXPECT_EQ(file.PublishRevocably().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(ReadFile(path_), "precious");
+  ASSERT_EQ(unlink(path_.c_str()), 0);
+  ASSERT_TRUE(file.PublishRevocably().ok());
+  WriteFile(dir_.Path("other"), "precious");
+  ASSERT_EQ(rename(dir_.Path("other").c_str(), path_.c_str()), 0);
+  file.Revoke();
+  EXPECT_EQ(ReadFile(path_), "precious");
 }
 
 TEST_F(TargetFileTest, WhatIsToBeReplacedIsLockedUntilTheEnd) {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
    A group of up to three jobs: src/job/group.cc, src/job/create.cc, FinishRun in src/job/run.cc, Cancel and Finalize in
    src/job/verbs.cc; each critical section is one step. Checked: all commit or all abort, the latter if any member failed or
-   was cancelled; Prepare at most once, Commit or Abort once, Clean once; one finaliser, after the seal and the end of all
+   was cancelled; Prepare at most once, Commit or Abort once, Clean once, and not before all others have had theirs; one finaliser, after the seal and the end of all
    Runs; everybody concludes. Members end as they like; two actors ask for Finalize; anybody may cancel at any time.
 
    BUG_UNGUARDED_FINALIZE: Finalize posts a finaliser whatever the phase. R-83
    BUG_PREPARE_COMMITS_OTHERS: a failed Prepare aborts that member, and the cut does not ask again. R-83
    BUG_NO_CUT: commit or abort is asked for each member, not once. R-30
+   BUG_CLEAN_BETWEEN: each member is cleared away before the next one commits or aborts. R-58
    BUG_CANCEL_AFTER_CUT: Cancel does not look whether the group is committing. R-30
    BUG_CONVERGE_OPEN: MaybeConverge does not wait for the seal. R-24
    BUG_CREATED_WAITS: AbortMember leaves a member that was never started to end by itself. R-82
@@ -110,6 +111,11 @@ active [2] proctype finalizer() { /* JobOps::Finalize */
   :: phase == ENDED
   fi
 }
+inline Clean(i) { /* the hook, and Conclude */
+  for (k : 0 .. members - 1) { assert(committed[k] || aborted[k]) };
+  assert(!cleaned[i]); cleaned[i] = 1;
+  status[i] = CONCLUDED
+}
 active [2] proctype finaliser() { /* JobOps::Finalise */
   byte i, k;
   bit commit;
@@ -139,9 +145,9 @@ active [2] proctype finaliser() { /* JobOps::Finalise */
     :: commit VARIANT(BUG_PREPARE_COMMITS_OTHERS, && !failed[i], ) -> assert(!committed[i]); committed[i] = 1
     :: else -> assert(!aborted[i]); aborted[i] = 1
     fi;
-    assert(!cleaned[i]); cleaned[i] = 1;
-    status[i] = CONCLUDED
+    VARIANT(BUG_CLEAN_BETWEEN, Clean(i), skip)
   };
+  for (i : 0 .. members - 1) { VARIANT(BUG_CLEAN_BETWEEN, skip, Clean(i)) };
   phase = ENDED;
 over: skip
 }

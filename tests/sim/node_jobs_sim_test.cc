@@ -2,8 +2,8 @@
 //
 // Mirrors and backups of nodes in memory, whose requests take any time and now and then fail, among clients that write
 // and read all the time, and monitors that pause, resume, move, complete and cancel: no client ever reads anything but
-// what was acknowledged to it last, wherever it has been switched to, and a backup that succeeds is the disk of its
-// moment.
+// what was acknowledged to it last, wherever it has been switched to; the requests of one enter in the order in which
+// it made them; and a backup that succeeds is the disk of its moment.
 
 #include <gtest/gtest.h>
 
@@ -21,6 +21,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "block/memory_node.h"
+#include "block/ordered_client.h"
 #include "block/writer.h"
 #include "job-common/job_core.h"
 #include "job-common/job_txn.h"
@@ -45,6 +46,7 @@ using block::FaultRule;
 using block::MemoryNode;
 using block::MirrorOptions;
 using block::Node;
+using block::OrderedClient;
 using block::Writer;
 using testing::Choices;
 
@@ -102,6 +104,7 @@ class NodeJobs {
     }
     CheckClients();
     clients_.clear();
+    ordered_clients_.clear();
     RunUntilQuiet();
     checker_->Finish();
     disks_.clear();
@@ -170,9 +173,16 @@ class NodeJobs {
                                                    .errors_allowed = true}));
     }
     if (clients_.size() == heads_.back()) heads_.pop_back();
+    ordered_clients_.push_back(std::make_unique<OrderedClient>(OrderedClient::Options{
+        .node = disk.top, .context = &AnyContext(), .requests = choices_.Between(1, 12), .below = [this](uint32_t n) {
+          return choices_.Below(n);
+        }}));
   }
   void StartClients() {
     for (const auto& client : clients_) {
+      if (!client->running()) client->Start();
+    }
+    for (const auto& client : ordered_clients_) {
       if (!client->running()) client->Start();
     }
   }
@@ -362,6 +372,10 @@ class NodeJobs {
         Broken(absl::StrCat("on ", disk.image->name(), " ", wrong));
       }
     }
+    for (const auto& client : ordered_clients_) {
+      if (client->running()) Broken("a client hangs:\n" + ToString(monitor::DumpWaits(*core_)));
+      if (!client->problem().empty()) Broken(client->problem());
+    }
   }
 
   Choices& choices_;
@@ -375,6 +389,7 @@ class NodeJobs {
   int number_ = 0;
   std::vector<Disk> disks_;
   std::vector<std::unique_ptr<Writer>> clients_;
+  std::vector<std::unique_ptr<OrderedClient>> ordered_clients_;
   std::vector<size_t> heads_;  // the first client of each disk
   std::vector<Started> started_;
 };
@@ -383,7 +398,7 @@ TEST(NodeJobsSim, NothingThatWasAcknowledgedIsLost) {
   const testing::CampaignResult result =
       testing::RunCampaign({.seeds = 10'000,
                             .must_reach = {"backup.succeeded", "mirror.succeeded", "client.switched", "node.moved",
-                                           "resource.request_parked"}},
+                                           "resource.request_parked", "resource.parked_request_sent_elsewhere"}},
                            [](Choices& choices) { NodeJobs(choices).Run(); });
   EXPECT_TRUE(result.ok()) << result.ToString();
   std::printf("%s\n", result.ToString().c_str());

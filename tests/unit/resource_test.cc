@@ -223,6 +223,57 @@ TEST(Resource, RequestThatIsDestroyedBetweenItsAdmissionAndItsTurnLeavesNoTrace)
   }
 }
 
+Co<void> NoteOf(Resource& asked, const Producer& producer, std::string name, std::vector<std::string>& order) {
+  Resource::AdmitAwaiter admitted = asked.Admit(producer, nullptr);
+  const Admission in = co_await admitted;
+  order.push_back(name + " at " + in.resource()->name());
+}
+
+TEST(Resource, ParkedRequestsGoWhereTheirProducerIsSentAndKeepTheirOrder) {
+  TestWorld world;
+  Resource from(world.core(), "from"), to(world.core(), "to");
+  Producer a(from), b(from);
+  Drainer both, longer;
+  std::vector<std::string> order;
+  Spawn("drain", Drain({&from, &to}, both));
+  Spawn("drain", Drain({&to}, longer));
+  for (const char* name : {"a1", "a2"}) Spawn("request", NoteOf(from, a, name, order));
+  Spawn("request", NoteOf(from, b, "b1", order));
+  a.SendTo(to);
+  EXPECT_EQ(Parked(world, from), 1u);
+  EXPECT_EQ(Parked(world, to), 2u);
+  Spawn("request", NoteOf(from, a, "a3", order));  // had asked where he was before
+  Spawn("request", NoteOf(to, a, "a4", order));
+  both.end.Set();
+  world.Settle();
+  EXPECT_THAT(order, ElementsAre("b1 at from"));
+  longer.end.Set();
+  Spawn("request", NoteOf(to, a, "a5", order));
+  world.Settle();
+  EXPECT_THAT(order, ElementsAre("b1 at from", "a1 at to", "a2 at to", "a3 at to", "a4 at to", "a5 at to"));
+}
+
+TEST(Resource, RequestThatIsDestroyedAfterItsProducerWasSentElsewhereLeavesNoTrace) {
+  TestWorld world;
+  Resource from(world.core(), "from"), to(world.core(), "to");
+  Producer producer(from);
+  Drainer drainer;
+  std::vector<std::string> order;
+  Spawn("drain", Drain({&from, &to}, drainer));
+  {
+    Co<void> frame = NoteOf(from, producer, "a", order);
+    CoRoot root([](CoRoot&) {});
+    root.Start(frame);
+    producer.SendTo(to);
+    EXPECT_EQ(Parked(world, to), 1u);
+  }
+  EXPECT_EQ(Parked(world, from) + Parked(world, to), 0u);
+  drainer.end.Set();
+  world.Settle();
+  EXPECT_THAT(order, IsEmpty());
+  EXPECT_EQ(from.in_flight() + to.in_flight(), 0u);
+}
+
 Co<void> Chain(Resource& upper, Resource& lower, Request& request, bool& below) {
   const Admission in = co_await upper.Admit();
   request.admitted = true;
@@ -660,6 +711,37 @@ TEST(StillAtEnd, AbortEndsTheSectionToo) {
   world.Settle();
   EXPECT_THAT(mirror.sides[0], ElementsAre(1));
   EXPECT_EQ(mirror.disk.in_flight(), 0u);
+}
+
+// What one of them has to clear away may take long, whichever that is.
+TEST(StillAtEnd, AbortOfAGroupEndsTheSectionBeforeTheFirstClean) {
+  TestWorld world;
+  Resource disk(world.core(), "disk0");
+  Gate& gate = world.NewGate();
+  JobTxnBuilder group(world.core());
+  std::vector<JobRef> jobs;
+  for (const char* id : {"a", "b", "c"}) {
+    Script script;
+    script.prepare = []() -> Co<absl::Status> { co_return absl::InternalError("prepare fails"); };
+    script.abort = [&]() -> Co<void> {
+      JobLock lock(world.core());
+      EXPECT_TRUE(disk.drained());
+      co_return;
+    };
+    script.clean = [&]() -> Co<void> { co_await gate.Pass(); };
+    jobs.push_back(world.Start({.id = id, .group = &group, .still_at_end = {&disk}}, std::move(script)));
+  }
+  ASSERT_TRUE(group.Seal().ok());
+  ASSERT_TRUE(world.RunUntil([&] { return gate.reached() == 1; }));
+  for (const char* id : {"a", "b", "c"}) EXPECT_EQ(world.log().Count(id, "Abort"), 1);
+  Request request;
+  Spawn("request", Enter(disk, request));
+  world.Settle();
+  EXPECT_TRUE(request.admitted);
+  request.go.Set();
+  EXPECT_EQ(world.Status(jobs.front()), "aborting");
+  gate.Open();
+  for (const JobRef& job : jobs) ASSERT_TRUE(world.RunUntilNull(job));
 }
 
 TEST(StillAtEnd, CancelEndsTheWaitForTheSection) {

@@ -45,8 +45,9 @@ std::vector<std::string> UsersOf(const Node& node);
 // Whether `to`, another node, can take the place of `from`: it is as large, and those who would come with their edges
 // get along with those who are there (jobs do not count: they do not follow, and go with the switch).
 absl::Status CheckSwitch(const Node& from, const Node& to);
-// The users of `from`, but for jobs, are users of `to` from now on; `to` may stand upon `from`, and still
-// does then. The caller has both nodes drained (aborts otherwise), so that nothing of theirs is in flight.
+// The users of `from`, but for jobs, are users of `to` from now on, and what they have parked waits for that one, in
+// its order; `to` may stand upon `from`, and still does then. The caller has both nodes drained (aborts otherwise), so
+// that nothing of theirs is in flight.
 void SwitchUsers(Node& from, const std::shared_ptr<Node>& to) JOBCORE_EXCLUDES(job_mutex);
 
 // Drains the node and those that it stands upon, and lets them and the jobs that work on them live in `context`.

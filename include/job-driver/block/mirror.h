@@ -34,6 +34,21 @@
 
 namespace jobcore::inline JOBCORE_ABI::block {
 
+// How a copy becomes known to those who look for it once this process has gone: under its name, for example.
+class MirrorPublisher {
+ public:
+  virtual ~MirrorPublisher() = default;
+
+  // --- In the core's main context; nobody writes to either node meanwhile ---
+
+  // The copy is whole, and flushed. From the end of this on it is to be found, whatever happens to this process: so
+  // what is acknowledged to users who are switched over cannot be lost with it. An error fails the job; then nothing
+  // is to be found.
+  virtual Co<absl::Status> Publish() = 0;
+  // That was too early: the group aborts. As before.
+  virtual Co<void> Revoke() = 0;
+};
+
 struct MirrorOptions {
   enum class Sync : unsigned char {
     kFull,  // all of the source
@@ -53,7 +68,8 @@ struct MirrorOptions {
   int in_flight = 16;                         // pieces; 1 to 256
   OnError on_source_error = OnError::kReport;
   OnError on_target_error = OnError::kReport;
-  bool unmap = true;  // zeros of the source become holes of the target
+  bool unmap = true;                                     // zeros of the source become holes of the target
+  std::shared_ptr<MirrorPublisher> publisher = nullptr;  // null: the copy can be found anyway
 };
 
 // The job begins to track writes in a drained section over the source, which is opened for that, or has been opened by
@@ -69,11 +85,11 @@ struct MirrorOptions {
 // copied once and what has been written since fits into buffer_bytes, so however fast clients write, as long as copying
 // is faster. A paused one has no request in flight, but for what clients write in write-blocking mode. It can be
 // completed unless the users of the source cannot be switched, which the reply says. At its end they wait for what has
-// been written since READY, and for a flush of it, but no longer than JobSpec::drain_timeout (then the job fails), nor
-// when it is force-cancelled meanwhile. A request that hangs cannot be taken back: by then it is decided that nobody is
-// switched, but the job is ABORTING until the request has ended, and nothing that it uses goes before. Once a
-// completion has been accepted it switches, though somebody may cancel it softly afterwards. Force-cancel, and any
-// failure, leave the source as it was, and the target in part.
+// been written since READY, for a flush of it, and until it has been published, but no longer than
+// JobSpec::drain_timeout (then the job fails), nor when it is force-cancelled meanwhile. A request that hangs cannot be
+// taken back: by then it is decided that nobody is switched, but the job is ABORTING until the request has ended, and
+// nothing that it uses goes before. Once a completion has been accepted it switches, though somebody may cancel it
+// softly afterwards. Force-cancel, and any failure, leave the source as it was, and the target in part.
 absl::StatusOr<JobRef> CreateMirror(JobCore& core, JobSpec spec, const MirrorOptions& options,
                                     const DrainedSection& section) JOBCORE_EXCLUDES(job_mutex);
 [[nodiscard]] Co<absl::StatusOr<JobRef>> CreateMirror(JobCore& core, JobSpec spec, MirrorOptions options,

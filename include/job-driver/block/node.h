@@ -168,7 +168,7 @@ class Node : public std::enable_shared_from_this<Node> {
   Resource resource_;
   const std::unique_ptr<NodeBitmaps> bitmaps_;
 
-  mutable internal::Mutex mutex_;  // a leaf; guards the rest
+  mutable internal::Mutex mutex_;  // guards the rest. Only edges' mutexes, and job_mutex, are taken under it
   std::shared_ptr<AioContext> context_;
   std::shared_ptr<const Filters> filters_;  // null: none. The newest first; replaced as a whole
   std::vector<NodeEdge*> edges_;            // of those who use it

@@ -70,9 +70,9 @@ class NodeEdge {
     std::shared_ptr<Node> node;  // before `in`: it is to outlive that
     Admission in;
   };
-  // Home thread. Waits while the node is drained; then the node that the edge leads to by that time. Requests of one
-  // context keep their order, but for those that wait for a node when its users are switched over: these may come
-  // behind others that began to wait for the new node meanwhile. Who needs an order between two waits for the first.
+  // Home thread. Waits while the node is drained; then the node that the edge leads to by that time. What waits keeps
+  // its order: requests of one context by one edge enter in the order in which they came, also where some of them began
+  // to wait for a node before its users were switched over to another one, which may be drained as well.
   // `parent`: the request to the node that stands upon this one, on whose behalf this is; null: a client's own.
   [[nodiscard]] Co<Entry> Enter(const Admission* parent = nullptr) JOBCORE_EXCLUDES(job_mutex);
 
@@ -98,6 +98,7 @@ class NodeEdge {
   const EdgeOptions options_;
   mutable internal::Mutex mutex_;  // a leaf
   std::shared_ptr<Node> node_;     // changes only while the old and the new one are drained
+  Producer producer_;              // sent where the edge leads
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::block

@@ -49,12 +49,13 @@ Exit status: 0 all done; 1 something failed; 2 bad input, nothing was written; 1
 constexpr char kMirrorFooter[] = R"(
 Each target appears under its name when its copy is whole, or not at all. Until then it is a hidden
 file beside it, `.NAME.jobcore-XXXXXX`, as large as the source and sparse. --force replaces a target
-that exists: it stays as it is until then, and for good if the mirror fails. A block device has no
+that exists: it stays as it is until then, and for good if the mirror fails. Whoever used the source
+goes on with the target only when that has its name, so what is acknowledged to them is never in a
+hidden file only; a crash in that very moment may leave what was replaced as one. A block device has no
 second name: its content is overwritten, it must have the source's size, and a mounted one is refused.
 
-With --group the targets appear together, after the end of all mirrors, or none does. The file
-system cannot rename several files at once: a crash between the renames can separate them, or
-somebody who takes the name of one in that moment.
+With --group the targets appear together, at the end of all mirrors, or none does. The file system
+cannot rename several files at once: a crash between the renames can separate them.
 
 A mirror is READY when its target has all but what is being written just then. Then it is completed:
 what is missing is copied while writes wait for a moment, and whoever used the source uses the

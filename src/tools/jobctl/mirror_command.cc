@@ -19,7 +19,6 @@
 #include "absl/strings/str_cat.h"
 #include "block/file_error.h"
 #include "block/target_file.h"
-#include "job-common/aio_wait.h"
 #include "job-common/coroutine.h"
 #include "job-driver/block/file_node.h"
 #include "job-driver/resource.h"
@@ -39,6 +38,33 @@ using internal::FileError;
 using internal::Quoted;
 using internal::TargetFile;
 
+// A file that gets its name when the copy in it is whole: nothing is acknowledged to those who are switched over that
+// cannot be found by the name.
+class NamedFile final : public block::MirrorPublisher {
+ public:
+  // `file` stays until the job has ended. `engine`: to make the name last; null: it need not.
+  NamedFile(TargetFile& file, IoEngine* engine) : file_(file), engine_(engine) {}
+
+  Co<absl::Status> Publish() override {
+    // What has the name may have been replaced meanwhile.
+    if (absl::Status s = file_.LockReplaced(); !s.ok()) co_return s;
+    if (absl::Status s = file_.CheckPublishable(); !s.ok()) co_return s;
+    if (absl::Status s = file_.PublishRevocably(); !s.ok()) co_return s;
+    if (engine_ == nullptr) co_return absl::OkStatus();
+    absl::Status synced = co_await file_.SyncDirectory(*engine_, "cannot sync the directory of target");
+    if (!synced.ok()) file_.Revoke();
+    co_return synced;
+  }
+  Co<void> Revoke() override {
+    file_.Revoke();
+    return {};
+  }
+
+ private:
+  TargetFile& file_;
+  IoEngine* const engine_;
+};
+
 class MirrorWork final : public Work {
  public:
   explicit MirrorWork(const MirrorCommand& command) : command_(command) {}
@@ -47,7 +73,6 @@ class MirrorWork final : public Work {
   absl::StatusOr<JobRef> CreateJob(size_t index, JobSpec spec) override JOBCORE_EXCLUDES(job_mutex);
   void OnStarted() override;
   absl::Status OnEnded(size_t index, const JobOutcome& outcome, bool completed) override;
-  std::vector<absl::Status> Sync() override JOBCORE_EXCLUDES(job_mutex);
   std::vector<ClientReport> Finish() override JOBCORE_EXCLUDES(job_mutex);
   void Abandon() override;
 
@@ -57,12 +82,8 @@ class MirrorWork final : public Work {
     std::shared_ptr<Node> source;
     std::shared_ptr<Node> target;
     std::optional<TargetFile> file;  // the target's, hidden until the copy is whole; none: it is a device
-    bool named = false;              // no longer hidden
     std::unique_ptr<Clients> clients;
     bool switched = false;  // its clients ought to be with the target
-
-    // After a switch-over, the clients' last writes are in the target only.
-    bool is_precious() const { return clients != nullptr && clients->switched(); }
   };
 
   // `name`: what errors call it.
@@ -73,20 +94,12 @@ class MirrorWork final : public Work {
   absl::Status OpenTarget(size_t index);
   absl::Status OpenDevice(size_t index);
   absl::Status CreateTarget(size_t index);
-  // Nothing is in the way of the names that are to be given together with this one.
-  absl::Status CheckName(size_t index);
   absl::Status CheckLedger() const;
 
   const MirrorCommand& command_;
   std::optional<Means> means_;
   std::vector<Mirror> mirrors_;
-  std::optional<absl::Status> names_checked_;  // those of the group
 };
-
-Co<void> SyncDirectory(TargetFile& file, IoEngine& engine, std::optional<absl::Status>& result) {
-  absl::Status synced = co_await file.SyncDirectory(engine);
-  result.emplace(std::move(synced));
-}
 
 // Files are only made when nothing else is wrong.
 std::vector<absl::Status> MirrorWork::Open(const Means& means) {
@@ -205,7 +218,9 @@ absl::Status MirrorWork::CheckLedger() const {
 }
 
 absl::StatusOr<JobRef> MirrorWork::CreateJob(size_t index, JobSpec spec) {
-  const Mirror& mirror = mirrors_[index];
+  Mirror& mirror = mirrors_[index];
+  std::shared_ptr<NamedFile> publisher;
+  if (mirror.file) publisher = std::make_shared<NamedFile>(*mirror.file, command_.sync ? &means_->engine : nullptr);
   Resource* const source = &mirror.source->resource();
   const absl::StatusOr<DrainedSection> section = DrainedSection::OpenBlocking({&source, 1}, {.name = spec.id});
   if (!section.ok()) return section.status();
@@ -216,7 +231,8 @@ absl::StatusOr<JobRef> MirrorWork::CreateJob(size_t index, JobSpec spec) {
                               .granularity = command_.granularity,
                               .in_flight = command_.session.in_flight,
                               .on_source_error = command_.on_error,
-                              .on_target_error = command_.on_error},
+                              .on_target_error = command_.on_error,
+                              .publisher = std::move(publisher)},
                              *section);
 }
 
@@ -230,52 +246,12 @@ absl::Status MirrorWork::OnEnded(size_t index, const JobOutcome& outcome, bool c
   Mirror& mirror = mirrors_[index];
   mirror.switched = outcome.succeeded() && completed;
   if (!mirror.file) return absl::OkStatus();
-  if (!outcome.succeeded()) {
-    if (!mirror.is_precious()) mirror.file->Discard();
-    return absl::OkStatus();
-  }
-  absl::Status status = CheckName(index);
-  if (status.ok()) status = mirror.file->Publish();
-  mirror.named = status.ok();
-  if (mirror.named) return absl::OkStatus();
-  if (!mirror.is_precious()) {
+  if (outcome.succeeded()) {
+    mirror.file->Confirm();
+  } else {
     mirror.file->Discard();
-    return status;
   }
-  status = absl::Status(status.code(), absl::StrCat(status.message(), "; the clients' last writes are in ",
-                                                    Quoted(mirror.file->temporary_path())));
-  mirror.file->Leave();
-  return status;
-}
-
-absl::Status MirrorWork::CheckName(size_t index) {
-  const auto check = [](Mirror& mirror) {
-    if (!mirror.file) return absl::OkStatus();
-    // What has the name may have been replaced meanwhile.
-    if (absl::Status s = mirror.file->LockReplaced(); !s.ok()) return s;
-    return mirror.file->CheckPublishable();
-  };
-  if (!command_.session.group) return check(mirrors_[index]);
-  // The first of them to end asks for all: they have all succeeded, or will all have failed.
-  if (!names_checked_) {
-    names_checked_ = absl::OkStatus();
-    for (Mirror& mirror : mirrors_) names_checked_->Update(check(mirror));
-  }
-  return *names_checked_;
-}
-
-// They have had their names for a while: that is when this may take its time.
-std::vector<absl::Status> MirrorWork::Sync() {
-  std::vector<absl::Status> wrong;
-  for (Mirror& mirror : mirrors_) {
-    if (!mirror.named || !command_.sync) continue;
-    std::optional<absl::Status> synced;
-    Spawn("sync of a directory", SyncDirectory(*mirror.file, means_->engine, synced));
-    AioWaitWhileUnlocked(means_->core, [&] { return !synced.has_value(); }, {.name = "the sync of a directory"})
-        .IgnoreError();
-    if (!synced->ok()) wrong.push_back(*std::move(synced));
-  }
-  return wrong;
+  return absl::OkStatus();
 }
 
 std::vector<ClientReport> MirrorWork::Finish() {
@@ -297,11 +273,12 @@ std::vector<ClientReport> MirrorWork::Finish() {
 
 void MirrorWork::Abandon() {
   for (Mirror& mirror : mirrors_) {
-    if (!mirror.file || mirror.named) continue;
-    if (!mirror.is_precious()) {
+    if (!mirror.file) continue;
+    // After a switch-over, the clients' last writes are in the target only.
+    if (mirror.clients != nullptr && mirror.clients->switched()) {
+      mirror.file->Confirm();
+    } else {
       mirror.file->Discard();
-    } else if (!mirror.file->Publish().ok()) {
-      mirror.file->Leave();
     }
   }
 }

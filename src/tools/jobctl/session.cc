@@ -460,10 +460,6 @@ int Session::Summarize() {
     if (job.outcome.kind == JobOutcome::Kind::kFailed) failed = true;
     if (job.outcome.kind == JobOutcome::Kind::kCancelled) cancelled = true;
   }
-  for (const absl::Status& status : work_->Sync()) {
-    failed = true;
-    Complain(status.message());
-  }
   for (const ClientReport& report : work_->Finish()) {
     if (!report.ok()) {
       failed = true;

@@ -53,9 +53,6 @@ class Work {
   virtual absl::Status OnEnded(size_t /*index*/, const jobcore::JobOutcome& /*outcome*/, bool /*completed*/) {
     return absl::OkStatus();
   }
-  // All jobs have ended: makes what they have made outlive a power failure, if that was asked for. May wait. Returns
-  // what has gone wrong.
-  virtual std::vector<absl::Status> Sync() JOBCORE_EXCLUDES(jobcore::job_mutex) { return {}; }
   // All jobs have ended. May wait. Returns what clients of the jobs' images have to say.
   virtual std::vector<ClientReport> Finish() JOBCORE_EXCLUDES(jobcore::job_mutex) { return {}; }
   // The process is about to exit without destructors: removes what must not stay. In a callback.

@@ -7,6 +7,7 @@
 //     HOW     round: it kills itself, that many events of its journal after some rounds (so that much has happened,
 //             however busy the machine is)
 //             switch: that many after the first switch was asked for
+//             switched: that many after a client's write was first acknowledged on the other side of one
 //             wait: somebody else will
 
 #include <signal.h>
@@ -57,6 +58,7 @@ int main(int argc, char** argv) {
 
   block::StormJournal journal(directory + "/journal");
   if (how == "switch") journal.KillAfterComplete(events);
+  if (how == "switched") journal.KillAfterSwitch(events);
   CountedEngine engine(ring ? IoEngine::Best(2) : IoEngine::ThreadPool(2), journal);
   block::ImageStorm storm({.directory = directory, .engine = &engine, .journal = &journal, .seed = seed});
   for (uint32_t i = 0; how == "round" && i <= seed % 5; ++i) storm.Round();
