@@ -72,6 +72,7 @@ TEST_F(RequestQueueTest, TheNextTurnComesBehindAllThatIsToBeHad) {
   queue_.Push(other);
   queue_.EndTurn(first);
   EXPECT_EQ(&queue_.Pop(), &other);
+  ASSERT_FALSE(queue_.empty()) << "forgotten";
   EXPECT_EQ(&queue_.Pop(), &second);
 }
 
