@@ -294,7 +294,7 @@ def parse_arguments():
     parser.add_argument("--dir", help="where the files are. Default: a temporary one beside jobctl")
     parser.add_argument("--size", type=int, default=512, metavar="MIB", help="of the image (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.7, help="of each run of fio (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.6, help="of each run of fio (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="REGEX", help="names of results, Nbd/WHAT/CONNECTIONSxDEPTH/SERVER")
     parser.add_argument("--out", metavar="FILE", help="the result as JSON, in the form of Google Benchmark")
     parser.add_argument("--add", action="store_true", help="add to what is in --out")
