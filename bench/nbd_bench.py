@@ -277,7 +277,7 @@ def note_all(measured, runs):
     name = "start"
     try:
         for name, measure in measured:
-            os.sync()  # or the kernel would write to the medium what earlier rows have left, in the middle of a later one
+            os.sync()  # lest the kernel writes to the medium what earlier rows have left, in the middle of a later one
             try:
                 entry = {"name": name, "run_type": "iteration",
                          "repetition_index": sum(run["name"] == name for run in runs), "time_unit": "ms"}
