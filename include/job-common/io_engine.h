@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "absl/status/statusor.h"
@@ -56,7 +57,7 @@ class IoRequest : private WorkItem {
   }
 
   IoRequest(IoEngine& engine, Op op, int fd, uint64_t offset, std::span<std::byte> buffer, IoUrgency urgency,
-            bool from_cache = false)
+            bool cached = false)
       : WorkItem("I/O completion", &Resume),
         op(op),
         fd(fd),
@@ -64,7 +65,7 @@ class IoRequest : private WorkItem {
         buffer(buffer),
         size(buffer.size()),
         urgency(urgency),
-        from_cache(from_cache),
+        cached(cached),
         engine_(engine) {}
   // Without a buffer
   IoRequest(IoEngine& engine, Op op, int fd, uint64_t offset, size_t bytes, IoUrgency urgency)
@@ -94,16 +95,19 @@ class IoRequest : private WorkItem {
   const std::span<std::byte> buffer = {};  // kWrite only reads it
   const size_t size;                       // bytes to transfer; the buffer's, if there is one
   const IoUrgency urgency;
-  const bool from_cache = false;  // kRead: may be done by the caller's thread, see ReadCached
-  const int to_fd = -1;           // of copies: where to
+  const bool cached = false;  // kRead, kWrite: goes through the page cache, see ReadCached, WriteCached
+  const int to_fd = -1;       // of copies: where to
   const uint64_t to_offset = 0;
+
+  // The engine's, from Submit to Complete.
+  IoRequest* next = nullptr;
 
   // The engine, any thread, once per Submit: resumes the coroutine in its own context. The request is gone
   // when this returns.
   void Complete(IoResult result);
 
   // For co_await, on a home thread.
-  bool await_ready() const noexcept { return false; }
+  bool await_ready();
   template <typename Promise>
   void await_suspend(std::coroutine_handle<Promise> self) {
     waiter_ = CoHandle::Of(self, OpName(op));
@@ -128,6 +132,10 @@ class IoEngine {
   // Any thread. Reads, writes and copies are repeated until all bytes are done, the end of the file, or an error.
   virtual void Submit(IoRequest& request) = 0;
 
+  // Home threads, before Submit, for `cached` reads: what has come of it, if that is known on the spot. Then nobody is
+  // suspended, and there is no Submit.
+  virtual std::optional<IoResult> ReadAtOnce(const IoRequest&) { return std::nullopt; }
+
   // `threads` >= 1 worker threads each for reads, writes and data copies of up to 64 KiB, for what may take longer, and
   // for what is in the background: none of these kinds waits for another, and the background's threads leave the
   // processors to others. Requests queue without bound. Works everywhere.
@@ -149,15 +157,23 @@ inline IoRequest Read(IoEngine& engine, int fd, uint64_t offset, std::span<std::
                       IoUrgency urgency = IoUrgency::kForeground) {
   return IoRequest(engine, IoRequest::Op::kRead, fd, offset, buffer, urgency);
 }
-// The same of a file that is read through the page cache: what is short and in there may be copied on the spot.
+// The same of a file that is read through the page cache: what is short and in there may be copied on the spot, and
+// the coroutine goes on without having been suspended.
 inline IoRequest ReadCached(IoEngine& engine, int fd, uint64_t offset, std::span<std::byte> buffer,
                             IoUrgency urgency = IoUrgency::kForeground) {
-  return IoRequest(engine, IoRequest::Op::kRead, fd, offset, buffer, urgency, /*from_cache=*/true);
+  return IoRequest(engine, IoRequest::Op::kRead, fd, offset, buffer, urgency, /*cached=*/true);
 }
 inline IoRequest Write(IoEngine& engine, int fd, uint64_t offset, std::span<const std::byte> buffer,
                        IoUrgency urgency = IoUrgency::kForeground) {
   return IoRequest(engine, IoRequest::Op::kWrite, fd, offset, {const_cast<std::byte*>(buffer.data()), buffer.size()},
                    urgency);
+}
+// The same of a file that is written to through the page cache, where the kernel lets writes to one file wait for each
+// other: an engine need not have more than one thread do that.
+inline IoRequest WriteCached(IoEngine& engine, int fd, uint64_t offset, std::span<const std::byte> buffer,
+                             IoUrgency urgency = IoUrgency::kForeground) {
+  return IoRequest(engine, IoRequest::Op::kWrite, fd, offset, {const_cast<std::byte*>(buffer.data()), buffer.size()},
+                   urgency, /*cached=*/true);
 }
 // fdatasync.
 inline IoRequest DataSync(IoEngine& engine, int fd, IoUrgency urgency = IoUrgency::kForeground) {

@@ -6,14 +6,15 @@
 #ifndef JOBCORE_AIO_CACHED_READ_H_
 #define JOBCORE_AIO_CACHED_READ_H_
 
+#include <optional>
+
 #include "job-common/fwd.h"
 #include "job-common/io_engine.h"
 
 namespace jobcore::inline JOBCORE_ABI::internal {
 
-// Completes `request`, if that is a short ReadCached and all of it is in the page cache. False: it has not been
-// touched.
-bool ReadFromCache(IoRequest& request);
+// Does `request`, a read, if it is short and all of it is in the page cache.
+std::optional<IoResult> ReadFromCache(const IoRequest& request);
 
 }  // namespace jobcore::inline JOBCORE_ABI::internal
 

@@ -3,11 +3,19 @@
 #include "job-common/io_engine.h"
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "aio/check.h"
 
 namespace jobcore::inline JOBCORE_ABI {
+
+bool IoRequest::await_ready() {
+  if (!cached || op != Op::kRead) return false;
+  const std::optional<IoResult> result = engine_.ReadAtOnce(*this);
+  if (result.has_value()) result_ = *result;
+  return result.has_value();
+}
 
 void IoRequest::Start() {
   AioContext* const home = AioContext::Current();

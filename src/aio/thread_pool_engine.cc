@@ -12,15 +12,16 @@
 #include <cerrno>
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #include "aio/cached_read.h"
 #include "aio/check.h"
 #include "aio/range_copier.h"
+#include "aio/request_queue.h"
 #include "aio/thread_scheduling.h"
 #include "job-common/io_engine.h"
 #include "job-common/sync.h"
@@ -96,7 +97,7 @@ IoResult Perform(const IoRequest& request, internal::RangeCopier& copier) {
   return result;
 }
 
-// Threads that take up requests of one kind in the order in which they came.
+// Threads that take up requests of one kind.
 class Lane {
  public:
   // Each thread begins with `ask`: what it asks of the scheduler.
@@ -120,8 +121,7 @@ class Lane {
 
   void Submit(IoRequest& request) {
     const std::scoped_lock lock(mutex_);
-    queue_.push_back(&request);
-    more_.notify_one();
+    if (queue_.Push(request)) more_.notify_one();
   }
 
  private:
@@ -131,10 +131,14 @@ class Lane {
     for (;;) {
       more_.wait(lock, [this] { return !queue_.empty() || stopping_; });
       if (queue_.empty()) return;
-      IoRequest& request = *queue_.front();
-      queue_.pop_front();
+      IoRequest& request = queue_.Pop();
       lock.unlock();
       const IoResult result = Perform(request, copier);
+      if (internal::RequestQueue::TakesTurns(request)) {
+        lock.lock();
+        queue_.EndTurn(request);  // nobody has to be woken: this thread comes back
+        lock.unlock();
+      }
       --pending_;  // before the completion: after it, the engine may be destroyed
       request.Complete(result);
       lock.lock();
@@ -144,7 +148,7 @@ class Lane {
   internal::Atomic<size_t>& pending_;  // the engine's
   internal::Mutex mutex_;
   internal::CondVar more_;
-  std::deque<IoRequest*> queue_;  // guarded by mutex_
+  internal::RequestQueue queue_;  // guarded by mutex_
   bool stopping_ = false;         // guarded by mutex_
   std::vector<internal::Thread> workers_;
 };
@@ -161,10 +165,10 @@ class ThreadPoolEngine final : public IoEngine {
   }
 
   void Submit(IoRequest& request) override {
-    if (internal::ReadFromCache(request)) return;
     ++pending_;
     LaneOf(request).Submit(request);
   }
+  std::optional<IoResult> ReadAtOnce(const IoRequest& request) override { return internal::ReadFromCache(request); }
 
  private:
   static int AtLeastOne(int threads) {

@@ -34,6 +34,7 @@
 #include <deque>
 #include <limits>
 #include <mutex>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -65,6 +66,7 @@ class UringEngine final : public IoEngine {
   absl::Status Open();
 
   void Submit(IoRequest& request) override;
+  std::optional<IoResult> ReadAtOnce(const IoRequest& request) override { return internal::ReadFromCache(request); }
 
  private:
   // A request that the kernel has, or gets with the next io_uring_enter. Slots are named to the kernel by index.
@@ -156,11 +158,11 @@ UringEngine::~UringEngine() {
 }
 
 void UringEngine::Submit(IoRequest& request) {
-  if (internal::ReadFromCache(request)) return;
-  // io_uring has no copy; the others it would give to a thread, too.
-  if (request.op == Op::kCopyRange || request.op == Op::kCopyData || request.op == Op::kWriteback ||
-      request.op == Op::kEvict || request.op == Op::kPunchHole || request.op == Op::kZeroRange ||
-      request.op == Op::kAllocate) {
+  // io_uring has no copy; the others it would give to a thread, too. That includes writes through the page cache, where
+  // it first finds out that they may have to wait.
+  if ((request.op == Op::kWrite && request.cached) || request.op == Op::kCopyRange || request.op == Op::kCopyData ||
+      request.op == Op::kWriteback || request.op == Op::kEvict || request.op == Op::kPunchHole ||
+      request.op == Op::kZeroRange || request.op == Op::kAllocate) {
     Help(request);
     return;
   }

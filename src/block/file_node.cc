@@ -125,7 +125,8 @@ Co<int> FileNode::WriteData(uint64_t offset, std::span<const std::byte> data, Io
     pages = co_await Pages(offset, data.size());
     if (IsAligned(offset, data)) fd = direct_.get();
   }
-  const IoResult io = co_await jobcore::Write(engine_, fd, offset, data, urgency);
+  const IoResult io = co_await (fd == file_.get() ? WriteCached(engine_, fd, offset, data, urgency)
+                                                  : jobcore::Write(engine_, fd, offset, data, urgency));
   if (io.error != 0) co_return io.error;
   co_return io.bytes == data.size() ? 0 : ENOSPC;
 }
@@ -146,7 +147,7 @@ Co<int> FileNode::WriteZeroesAsData(uint64_t offset, uint64_t length, IoUrgency 
   const std::vector<std::byte> zeros(std::min(length, kPiece));
   while (length > 0) {
     const std::span<const std::byte> piece(zeros.data(), std::min(length, kPiece));
-    const IoResult io = co_await jobcore::Write(engine_, file_.get(), offset, piece, urgency);
+    const IoResult io = co_await WriteCached(engine_, file_.get(), offset, piece, urgency);
     if (io.error != 0) co_return io.error;
     if (io.bytes < piece.size()) co_return ENOSPC;
     offset += piece.size();

@@ -188,14 +188,13 @@ bool Channel::Sender::await_ready() {
   Channel& channel = channel_;
   if (channel.broken_) return true;
   channel.outgoing_.push_back(&outgoing_);
-  // Whoever else waits is resumed by the loop, not from here: so the queue has nobody else in it.
-  if (more_ || channel.blocked_ || channel.outgoing_.size() > 1) return false;
+  if (more_ || channel.blocked_) return false;
+  // Whoever else is in the queue waits for the loop to resume him, whatever comes of it.
   switch (channel.SendQueued()) {
     case Transfer::kDone:
-      channel.sent_.clear();
       return true;
     case Transfer::kBroken:
-      channel.outgoing_.clear();
+      std::erase_if(channel.outgoing_, [](const Outgoing* each) { return !each->waiter_.handle; });  // ours
       return true;
     case Transfer::kWait:
       break;
@@ -249,7 +248,7 @@ Channel::Transfer Channel::SendQueued() {
       size -= left;
       first.sent_ += left;
       first.done_ = true;
-      sent_.push_back(first.waiter_);
+      if (first.waiter_.handle) sent_.push_back(first.waiter_);
       outgoing_.pop_front();
     }
   }
@@ -260,7 +259,9 @@ void Channel::OnFlush() {
   if (!broken_ && !blocked_) (void)SendQueued();
   if (blocked_ && !WatchFor(FdEvents::kWritable)) broken_ = true;
   if (broken_) {
-    for (const Outgoing* outgoing : outgoing_) sent_.push_back(outgoing->waiter_);
+    for (const Outgoing* outgoing : outgoing_) {
+      if (outgoing->waiter_.handle) sent_.push_back(outgoing->waiter_);
+    }
     outgoing_.clear();
     blocked_ = false;
   }

@@ -67,6 +67,8 @@ class Channel {
   class Receiver;
   // For co_await, a Got: at least `size` bytes, of at most kBuffer, have come. Can be interrupted while it waits.
   [[nodiscard]] Receiver Await(size_t size);
+  // So much has come, and has not been used.
+  bool HasReceived(size_t size) const { return available() >= size; }
   // The first of what has come.
   std::span<const std::byte> Front(size_t size) const { return {buffer_.data() + begin_, size}; }
   void Drop(size_t size) { begin_ += size; }
@@ -78,8 +80,13 @@ class Channel {
   // --- Sending ---
   class Sender;
   // For co_await, a bool: the kernel has all of it; false: it never will. What is sent later arrives later.
-  // `more`: others are about to be sent as well; they may share a system call.
+  // `more`: others are about to be sent as well; it goes out along with the first that has no more behind it, and in
+  // the loop's next turn at the latest.
   [[nodiscard]] Sender Send(Outgoing& outgoing, bool more);
+  // Goes out along with what this coroutine sends next, and before it suspends; stays until that has been sent.
+  void Prepend(Outgoing& outgoing) {
+    if (!broken_) outgoing_.push_back(&outgoing);
+  }
 
  private:
   enum class Transfer { kDone, kWait, kBroken };

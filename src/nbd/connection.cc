@@ -242,6 +242,7 @@ Co<bool> Connection::ServeRequests() {
       const bool received = co_await ReceivePayload(verdict, call.data);
       if (!received) co_return false;
     }
+    ++at_work_;
     if (verdict.action == Verdict::Action::kServe) {
       payload_in_flight_ += PayloadOf(*request);
       tasks_->Spawn(Run(std::move(call)));
@@ -304,18 +305,20 @@ Co<void> Connection::Read(const wire::Request& request) {
   if (!terms_.structured) {
     Outgoing out = SimpleReply(request, wire::Error::kOk);
     out.payload = data.bytes();
-    (void)co_await channel_.Send(out, busy());
+    (void)co_await channel_.Send(out, EndWork());
     co_return;
   }
   if (extents.empty()) {  // of no bytes
     Outgoing out;
     PutChunkHeader(out, request, Chunk::kNone, true, 0);
-    (void)co_await channel_.Send(out, busy());
+    (void)co_await channel_.Send(out, EndWork());
     co_return;
   }
-  for (const Extent& extent : extents) {
-    const bool last = &extent == &extents.back();
-    Outgoing out;
+  absl::InlinedVector<Outgoing, 4> chunks(extents.size());
+  for (size_t i = 0; i < extents.size(); ++i) {
+    const Extent& extent = extents[i];
+    Outgoing& out = chunks[i];
+    const bool last = i + 1 == extents.size();
     if (extent.zero) {
       PutChunkHeader(out, request, Chunk::kOffsetHole, last, sizeof(uint64_t) + sizeof(uint32_t));
       PutNumber(out, extent.offset);
@@ -325,9 +328,9 @@ Co<void> Connection::Read(const wire::Request& request) {
       PutNumber(out, extent.offset);
       out.payload = data.bytes().subspan(extent.offset - request.offset, extent.length);
     }
-    const bool sent = co_await channel_.Send(out, last && busy());
-    if (!sent) co_return;
+    if (!last) channel_.Prepend(out);
   }
+  (void)co_await channel_.Send(chunks.back(), EndWork());
 }
 
 Co<int> Connection::ReadExtents(const wire::Request& request, Extents& extents, BufferPool::Buffer& data) {
@@ -413,13 +416,13 @@ Co<void> Connection::BlockStatus(const wire::Request& request) {
   PutChunkHeader(out, request, Chunk::kBlockStatus, true, sizeof(uint32_t) + payload.size());
   PutNumber(out, wire::kBaseAllocationId);
   out.payload = std::as_bytes(std::span(payload));
-  (void)co_await channel_.Send(out, busy());
+  (void)co_await channel_.Send(out, EndWork());
 }
 
 Co<void> Connection::Reply(wire::Request request, wire::Error error, const char* why) {
   Outgoing out =
       error != wire::Error::kOk && terms_.structured ? ErrorChunk(request, error, why) : SimpleReply(request, error);
-  (void)co_await channel_.Send(out, busy());
+  (void)co_await channel_.Send(out, EndWork());
 }
 
 }  // namespace jobcore::inline JOBCORE_ABI::nbd

@@ -89,8 +89,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Co<int> Flush() JOBCORE_EXCLUDES(job_mutex);
   Co<void> BlockStatus(const wire::Request& request) JOBCORE_EXCLUDES(job_mutex);
   Co<void> Reply(wire::Request request, wire::Error error, const char* why);
-  // Others are at work, and perhaps about to reply as well.
-  bool busy() const { return tasks_->size() > 1; }
+  // The reply to a request is about to be sent. True: others may follow within this turn of the loop.
+  bool EndWork() {
+    --at_work_;
+    return at_work_ > 0 || channel_.HasReceived(wire::kRequestSize);
+  }
 
   const std::shared_ptr<ServerState> server_;
   BufferPool buffers_;
@@ -99,6 +102,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   ExportFacts facts_;
   std::shared_ptr<Export> export_;  // once it has been chosen
   std::optional<TaskScope> tasks_;  // of a stay: the requests
+  size_t at_work_ = 0;              // requests without a reply
   size_t payload_in_flight_ = 0;    // bytes
 
   internal::Atomic<bool> go_home_{false};  // the export may live elsewhere by now

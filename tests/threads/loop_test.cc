@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -293,6 +295,31 @@ void AThreadPoolMayEndAfterItsLastCompletion(Choices& choices) {
   RequireOk(io->Stop(), "stop");
 }
 TEST(Engine, AThreadPoolMayEndAfterItsLastCompletion) { RunScenario(&AThreadPoolMayEndAfterItsLastCompletion); }
+
+// Writes of several coroutines to one file, and to another one, which take turns.
+void EveryWriteGetsItsTurn(Choices& choices) {
+  Loop loop(choices);
+  const auto io = loop.NewIOThread();
+  auto engine = IoEngine::ThreadPool(static_cast<int>(choices.Between(1, 2)));
+  Shared<int> finished;
+  struct Writer {
+    static Co<void> Run(IoEngine& pool, int fd, Shared<int>& done) {
+      const std::array<std::byte, 1> data = {};
+      for (int i = 0; i < 2; ++i) {
+        const IoResult result = co_await WriteCached(pool, fd, 0, data);  // a system call that fails at once
+        Require(result.error != 0, "a write is answered");
+      }
+      done.Update([](int& n) { ++n; });
+    }
+  };
+  for (const int fd : {-1, -1, -1, -2}) {
+    io->context().Post("writer", [&, fd] { Spawn("writer", Writer::Run(*engine, fd, finished)); });
+  }
+  finished.Await([](int n) { return n == 4; });
+  engine.reset();
+  RequireOk(io->Stop(), "stop");
+}
+TEST(Engine, EveryWriteGetsItsTurn) { RunScenario(&EveryWriteGetsItsTurn); }
 
 }  // namespace
 }  // namespace jobcore::threads
