@@ -22,16 +22,21 @@
 
 namespace jobcore::inline JOBCORE_ABI::qmp {
 
+class Session;
+
 struct Command {
   // In the monitor's context. A handler that has to wait does so as a coroutine: the session that sent the command
   // waits with it, all others go on. The arguments live until it has finished.
   using Handler = std::function<Co<Reply>(Arguments)>;
+  // Of one about the conversation itself.
+  using SessionHandler = std::function<Reply(Session&, Arguments)>;
 
   std::string_view name = {};
   std::string_view help = {};
   const Type* arguments = &kNoArguments;
   Handler handler = nullptr;
-  bool allows_oob = false;  // may be executed out of band, ahead of those that came before it
+  SessionHandler session_handler = nullptr;  // in place of `handler`
+  bool allows_oob = false;                   // may be executed out of band, ahead of those that came before it
 };
 
 class CommandTable {

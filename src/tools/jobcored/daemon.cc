@@ -40,6 +40,10 @@ Daemon::Daemon(jobcore::qmp::Server::Options options)
   AddBlockJobCommands(commands, *this);
   AddStartCommands(commands, *this);
   AddTransactionCommands(commands, *this);
+  AddFullJobCommands(commands, *this);
+  AddGroupCommands(commands, *this);
+  AddSubscriptionCommands(commands, *this);
+  AddDiagnosticCommands(commands, *this);
   AddExportCommands(commands, *this);
 }
 
@@ -79,8 +83,16 @@ void DismissAll(jobcore::JobCore& core) JOBCORE_EXCLUDES(jobcore::job_mutex) {
 
 }  // namespace
 
+namespace {
+
+bool IsQuery(std::string_view command) {
+  return command.starts_with("query-") || command.starts_with("x-query-") || command == "x-subscribe";
+}
+
+}  // namespace
+
 std::optional<jobcore::qmp::Error> Daemon::Refuse(const jobcore::qmp::Command& command) const {
-  if (!ending_ || command.name == "quit" || command.name.starts_with("query-")) return std::nullopt;
+  if (!ending_ || command.name == "quit" || IsQuery(command.name)) return std::nullopt;
   return jobcore::qmp::GenericError("The daemon is about to end");
 }
 
