@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "job-common/coroutine.h"
@@ -62,6 +63,8 @@ class CommandTable {
 
   // Null: there is none of that name.
   const Command* Find(std::string_view name) const;
+
+  std::vector<const Command*> All() const;  // by name
 
   // For people: a line of Markdown for each.
   std::string Documentation() const;

@@ -29,13 +29,19 @@ class DaemonWorld {
   class Client;
 
   DaemonWorld() : daemon(jobcore::qmp::Server::Options()) {}
-  ~DaemonWorld() {
-    bool ended = false;
-    jobcore::Spawn("end of the test", [](jobcored::Daemon& d, bool& e) -> jobcore::Co<void> {
-      (void)co_await d.EndAll(/*callers=*/0);
-      e = true;
-    }(daemon, ended));
-    RunUntil([&ended] { return ended; });
+  ~DaemonWorld() { (void)End(); }
+  DaemonWorld(const DaemonWorld&) = delete;
+  DaemonWorld& operator=(const DaemonWorld&) = delete;
+
+  // Ends all jobs; false: that does not succeed. Later calls do nothing.
+  bool End() {
+    if (!std::exchange(end_begun_, true)) {
+      jobcore::Spawn("end of the test", [](DaemonWorld& self) -> jobcore::Co<void> {
+        (void)co_await self.daemon.EndAll(/*callers=*/0);
+        self.ended_ = true;
+      }(*this));
+    }
+    return RunUntil([this] { return ended_; });
   }
 
   // Turns of the loop until `done` holds; false: it does not within half a minute.
@@ -50,6 +56,10 @@ class DaemonWorld {
   }
 
   jobcored::Daemon daemon;
+
+ private:
+  bool end_begun_ = false;
+  bool ended_ = false;
 };
 
 class DaemonWorld::Client {
