@@ -112,6 +112,7 @@ class Client {
       // A command may wait for what others do: whoever has waited for long enough goes, and leaves it behind.
       const bool answered = connection->Send(bytes) && connection->AwaitAnswer(std::chrono::milliseconds(500));
       if (!answered || random_() % 100 == 0) connection.reset();
+      (void)poll(nullptr, 0, static_cast<int>(random_() % 8));  // some hundred commands a second, each
     }
   }
   uint64_t sent() const { return sent_; }
