@@ -216,7 +216,7 @@ TEST_F(ServerTest, AnAnswerMayBeAsLargeAsItIs) {
     core_.main_context().RunOnce(/*may_block=*/false);
     server_->SendEvent("event");
   }
-  EXPECT_EQ(server_->clients(), 1u);
+  ASSERT_EQ(server_->clients(), 1u);
   RunUntilSaid(client, R"({"return":"pong"})");
 }
 
