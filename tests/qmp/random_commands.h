@@ -61,14 +61,11 @@ class RandomCommands {
   JsonObject Object(const Type& type, std::string_view command) {
     JsonObject object;
     AddFields(type, command, object);
-    if (!type.tag.empty()) {
-      if (const JsonValue* const tag = object.Find(type.tag); tag != nullptr && tag->AsString() != nullptr) {
-        for (const jobcore::qmp::Variant& variant : type.variants) {
-          if (variant.value == *tag->AsString() && variant.object != nullptr) {
-            AddFields(*variant.object, command, object);
-          }
-        }
-      }
+    for (const jobcore::qmp::Variant& variant : type.variants) {
+      const JsonValue* const tag = object.Find(type.tag);
+      if (tag == nullptr || *tag != JsonValue(variant.value) || variant.object == nullptr) continue;
+      AddFields(*variant.object, command, object);
+      break;
     }
     if (OneIn(40)) object.Set("surplus", 1);
     return object;

@@ -6,8 +6,9 @@
 // finding. Exit code 0: so it was, and the 99th percentile is below the limit.
 
 #include <poll.h>
-#include <spawn.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -156,11 +157,14 @@ int Soak(const char* program, int seconds, unsigned seed, double limit) {
   std::string folder = (std::filesystem::temp_directory_path() / "jobcored-soak-XXXXXX").string();
   if (mkdtemp(folder.data()) == nullptr) return 2;
   const std::string path = folder + "/monitor.sock";
-  std::string monitor = "unix:" + path;
-  std::string name = program, option = "--qmp";
-  char* const arguments[] = {name.data(), option.data(), monitor.data(), nullptr};
-  pid_t daemon = 0;
-  if (posix_spawn(&daemon, program, nullptr, nullptr, arguments, environ) != 0) return 2;
+  const std::string monitor = "unix:" + path;
+  const pid_t daemon = fork();
+  if (daemon < 0) return 2;
+  if (daemon == 0) {
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);  // whatever becomes of this program
+    (void)execl(program, program, "--qmp", monitor.c_str(), static_cast<char*>(nullptr));
+    _exit(127);
+  }
   const steady_clock::time_point begin = steady_clock::now();
   while (!Connection(path).open() && steady_clock::now() < begin + kPatience) (void)poll(nullptr, 0, 10);
 
