@@ -11,6 +11,7 @@
 #include "job-monitor/job_query.h"
 #include "job-monitor/job_wait.h"
 #include "tools/jobcored/commands.h"
+#include "tools/jobcored/log.h"
 
 namespace jobcored {
 
@@ -92,6 +93,7 @@ bool IsQuery(std::string_view command) {
 }  // namespace
 
 std::optional<jobcore::qmp::Error> Daemon::Refuse(const jobcore::qmp::Command& command) const {
+  Log(LogLevel::kDebug, absl::StrCat("command ", std::string(command.name)));
   if (!ending_ || command.name == "quit" || IsQuery(command.name)) return std::nullopt;
   return jobcore::qmp::GenericError("The daemon is about to end");
 }

@@ -91,6 +91,7 @@ class PlainScreen final : public Screen {
   void Event(Nanoseconds time, const RemoteEvent& event) override {
     if (event.status == JobStatus::kNull) return;  // dismissed: of no interest to people
     id_width_ = std::max(id_width_, event.id.size());
+    said_[event.id];
     Line(time, absl::StrCat(Left(event.id, id_width_), "  ", event.text));
   }
   // What has not changed is not said again.
@@ -98,11 +99,15 @@ class PlainScreen final : public Screen {
     std::map<std::string, std::string> said;
     for (const JobInfo& job : jobs) {
       id_width_ = std::max(id_width_, job.id.size());
-      if (IsCompleted(job.status)) continue;
-      const std::string text = ProgressText(job, id_width_);
       const auto before = said_.find(job.id);
+      std::string text = before == said_.end() ? "" : before->second;
+      if (!IsCompleted(job.status)) {
+        text = ProgressText(job, id_width_);
+      } else if (before == said_.end()) {  // no event has told, or will
+        text = absl::StrCat(Left(job.id, id_width_), "  ", StateText(job));
+      }
       if (before == said_.end() || before->second != text) Line(time, text);
-      said.emplace(job.id, text);
+      said.emplace(job.id, std::move(text));
     }
     said_ = std::move(said);
   }

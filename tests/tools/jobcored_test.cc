@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// jobcored as a program: how it starts, what it says, and how it ends.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "tools/daemon_child.h"
+
+namespace {
+
+using jobcore_test::AddNode;
+using jobcore_test::DaemonChild;
+using jobcore_test::Exists;
+using jobcore_test::Pattern;
+using jobcore_test::ReadFile;
+using jobcore_test::Remote;
+using jobcore_test::Result;
+using jobcore_test::RunProgram;
+using jobcore_test::TempDir;
+using jobcore_test::Words;
+using jobcore_test::WriteFile;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+TEST(JobcoredTest, TellsItsSupervisorWhenItCanBeUsedAndWhenItEnds) {
+  DaemonChild daemon({});  // waits for READY=1
+  EXPECT_EQ(RunProgram(Remote(daemon.socket(), {"list"})).exit_status, 0);
+  daemon.process().Kill(SIGTERM);
+  EXPECT_EQ(daemon.supervisor().Receive(), "STOPPING=1");
+  EXPECT_EQ(daemon.process().Wait(), 0);
+  EXPECT_THAT(daemon.process().err(), IsEmpty());
+}
+
+TEST(JobcoredTest, CarriesOutItsConfigurationFirst) {
+  DaemonChild daemon({"a", "b"});
+  const Result copied = RunProgram(Remote(daemon.socket(), {"backup", "a", "b", "--watch"}));
+  EXPECT_EQ(copied.exit_status, 0) << copied.err;
+  EXPECT_TRUE(ReadFile(daemon.Image("a")) == ReadFile(daemon.Image("b")));
+}
+
+class ConfigTest : public ::testing::Test {
+ protected:
+  // What it says about that file, and its exit status.
+  Result Start(const std::string& config) {
+    WriteFile(dir_.Path("start.json"), config);
+    return RunProgram({JOBCORED_PATH, "--qmp", "unix:" + dir_.Path("m.sock"), "--config", dir_.Path("start.json")});
+  }
+  const TempDir dir_;
+};
+
+TEST_F(ConfigTest, TheCommandThatFailsIsNamedWithItsPlace) {
+  WriteFile(dir_.Path("a.img"), Pattern(4096));
+  const std::string good = AddNode(dir_.path(), "a");
+  const struct {
+    std::string config;
+    std::string message;
+  } kCases[] = {
+      {good + AddNode(dir_.path(), "nope"), "line 2: blockdev-add: Could not open '"},
+      {good + "\n{\"execute\":\n \"frobnicate\"}", "line 3: frobnicate: The command frobnicate has not been found"},
+      {good + "{\"execute\": \"query-jobs\"} {\"execute\": \"job-pause\", \"arguments\": {\"id\": \"x\"}}",
+       "line 2: job-pause: Job not found"},
+      {"{\"execute\": \"query-jobs\"", "line 1: the command that begins there has no end"},
+      {"\n\n}", "line 3: JSON parse error"},
+      {"[]", "line 1: QMP input must be a JSON object"},
+  };
+  for (const auto& c : kCases) {
+    const Result result = Start(c.config);
+    EXPECT_EQ(result.exit_status, 2) << c.config;
+    EXPECT_THAT(result.err, HasSubstr(absl::StrCat("jobcored: '", dir_.Path("start.json"), "', ", c.message)));
+    EXPECT_FALSE(Exists(dir_.Path("m.sock"))) << "nobody was to see it";
+  }
+}
+
+TEST_F(ConfigTest, AStartThatFailsEndsTheJobsThatItHasStarted) {
+  for (const char* name : {"a", "b"}) WriteFile(dir_.Path(absl::StrCat(name, ".img")), Pattern(1 << 20));
+  const Result result = Start(AddNode(dir_.path(), "a") + AddNode(dir_.path(), "b") +
+                              R"({"execute": "blockdev-backup", "arguments": {"job-id": "j", "device": "a",
+                                  "target": "b", "sync": "full", "speed": 1024}}
+                                 {"execute": "nope"})");
+  EXPECT_EQ(result.exit_status, 2);
+  EXPECT_THAT(result.err, HasSubstr("nope has not been found"));
+}
+
+TEST_F(ConfigTest, AFileThatIsMissingIsAnError) {
+  const Result result =
+      RunProgram({JOBCORED_PATH, "--qmp", "unix:" + dir_.Path("m.sock"), "--config", dir_.Path("gone")});
+  EXPECT_EQ(result.exit_status, 2);
+  EXPECT_THAT(result.err, EndsWith("gone': No such file or directory\n"));
+}
+
+TEST(JobcoredTest, ThePidfileIsItsOwnWhileItRuns) {
+  const TempDir dir;
+  const std::string pidfile = dir.Path("pid");
+  DaemonChild daemon({}, {"--pidfile", pidfile});
+  EXPECT_THAT(ReadFile(pidfile), ::testing::MatchesRegex("[0-9]+\n"));
+  const Result second = RunProgram({JOBCORED_PATH, "--qmp", "unix:" + dir.Path("m.sock"), "--pidfile", pidfile});
+  EXPECT_EQ(second.exit_status, 2);
+  EXPECT_THAT(second.err, HasSubstr("pid' is another process's"));
+  EXPECT_TRUE(Exists(pidfile));
+  EXPECT_EQ(kill(std::stoi(ReadFile(pidfile)), SIGTERM), 0);
+  EXPECT_EQ(daemon.process().Wait(), 0);
+  EXPECT_FALSE(Exists(pidfile));
+}
+
+TEST(JobcoredTest, LogsWhatItsLevelLetsThrough) {
+  for (const char* level : {"off", "warning", "info", "debug"}) {
+    DaemonChild daemon({"a", "b"}, {"--log-level", level});
+    ASSERT_EQ(RunProgram(Remote(daemon.socket(), {"backup", "a", "b", "--watch"})).exit_status, 0);
+    daemon.process().Kill(SIGTERM);
+    EXPECT_EQ(daemon.process().Wait(), 0);
+    const std::string& log = daemon.process().err();
+    const bool info = level == std::string("info"), debug = level == std::string("debug");
+    EXPECT_EQ(log.find(" info: job 'b' concluded (succeeded)\n") != std::string::npos, info || debug) << log;
+    EXPECT_EQ(log.find(" debug: command blockdev-backup\n") != std::string::npos, debug) << log;
+    EXPECT_EQ(log.empty(), !info && !debug);
+  }
+}
+
+}  // namespace
