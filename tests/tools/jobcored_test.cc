@@ -14,6 +14,7 @@
 namespace {
 
 using jobcore_test::AddNode;
+using jobcore_test::ChildProcess;
 using jobcore_test::DaemonChild;
 using jobcore_test::Exists;
 using jobcore_test::Pattern;
@@ -22,12 +23,11 @@ using jobcore_test::Remote;
 using jobcore_test::Result;
 using jobcore_test::RunProgram;
 using jobcore_test::TempDir;
-using jobcore_test::Words;
 using jobcore_test::WriteFile;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
+using ::testing::StartsWith;
 
 TEST(JobcoredTest, TellsItsSupervisorWhenItCanBeUsedAndWhenItEnds) {
   DaemonChild daemon({});  // waits for READY=1
@@ -120,6 +120,56 @@ TEST(JobcoredTest, LogsWhatItsLevelLetsThrough) {
     EXPECT_EQ(log.find(" info: job 'b' concluded (succeeded)\n") != std::string::npos, info || debug) << log;
     EXPECT_EQ(log.find(" debug: command blockdev-backup\n") != std::string::npos, debug) << log;
     EXPECT_EQ(log.empty(), !info && !debug);
+  }
+}
+
+// What is answered to `request` at the socket, until the end of the connection.
+std::string Ask(const std::string& socket, const std::string& request) {
+  ChildProcess client({"socat", "-t10", "-", "UNIX-CONNECT:" + socket});
+  client.Send(request);
+  client.Wait();
+  return client.out();
+}
+
+class MetricsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (RunProgram({"socat", "-V"}).exit_status != 0) GTEST_SKIP() << "socat is not installed";
+  }
+  const TempDir dir_;
+  const std::string socket_ = dir_.Path("metrics.sock");
+};
+
+TEST_F(MetricsTest, CountJobsAndEvents) {
+  DaemonChild daemon({"a", "b", "c", "d"}, {"--metrics", "unix:" + socket_});
+  ASSERT_EQ(RunProgram(Remote(daemon.socket(), {"backup", "a", "b", "--watch"})).exit_status, 0);
+  ASSERT_EQ(RunProgram(Remote(daemon.socket(), {"backup", "c", "d", "--speed", "64k"})).exit_status, 0);
+  const std::string answer = Ask(socket_, "GET /metrics?x=y HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK\r\n"));
+  for (const char* line : {"# TYPE jobcore_jobs gauge\n", "jobcore_jobs{status=\"running\"} 1\n",
+                           "jobcore_jobs{status=\"paused\"} 0\n", "jobcore_jobs_ended_total{outcome=\"succeeded\"} 1\n",
+                           "jobcore_events_total 8\n", "jobcore_monitor_clients 0\n"}) {
+    EXPECT_THAT(answer, HasSubstr(line));
+  }
+  daemon.process().Kill(SIGTERM);
+  EXPECT_EQ(daemon.process().Wait(), 0);
+  EXPECT_FALSE(Exists(socket_));
+}
+
+TEST_F(MetricsTest, OtherRequestsAreRefused) {
+  DaemonChild daemon({}, {"--metrics", "unix:" + socket_});
+  EXPECT_THAT(Ask(socket_, "GET / HTTP/1.0\r\n\r\n"), StartsWith("HTTP/1.1 404 "));
+  EXPECT_THAT(Ask(socket_, "POST /metrics HTTP/1.0\r\n\r\n"), StartsWith("HTTP/1.1 405 "));
+  EXPECT_THAT(Ask(socket_, "hello\n\n"), StartsWith("HTTP/1.1 400 "));
+  EXPECT_THAT(Ask(socket_, std::string(9000, 'x')), StartsWith("HTTP/1.1 431 "));
+  EXPECT_THAT(Ask(socket_, "GET /metrics HTTP/1.0\n"), IsEmpty()) << "it has gone before it has asked";
+}
+
+TEST_F(MetricsTest, AnAddressThatIsNoneEndsTheStart) {
+  for (const char* address : {"nowhere", "127.0.0.1", "127.0.0.1:99999", "localhost:1", "unix:"}) {
+    const Result result = RunProgram({JOBCORED_PATH, "--qmp", "unix:" + dir_.Path("m.sock"), "--metrics", address});
+    EXPECT_EQ(result.exit_status, 2) << address;
+    EXPECT_THAT(result.err, StartsWith("jobcored: "));
   }
 }
 

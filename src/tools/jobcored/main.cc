@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <iostream>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,7 +27,9 @@
 #include "tools/jobcored/daemon.h"
 #include "tools/jobcored/end_of_service.h"
 #include "tools/jobcored/event_log.h"
+#include "tools/jobcored/http_server.h"
 #include "tools/jobcored/log.h"
+#include "tools/jobcored/metrics.h"
 #include "tools/jobcored/pidfile.h"
 #include "tools/jobcored/supervisor.h"
 #include "tools/jobctl/signals.h"
@@ -40,6 +43,7 @@ struct Options {
   std::vector<std::string> monitors;
   std::string config;
   std::string pidfile;
+  std::string metrics;
   LogLevel log_level = LogLevel::kWarning;
   std::vector<uid_t> allowed_users;
   EndPolicy end;
@@ -69,6 +73,8 @@ void AddOptions(CLI::App& app, Options& options) {
       ->transform(CLI::CheckedTransformer(std::move(levels)).description(""))
       ->type_name("debug|info|warning|error|off")
       ->default_str("warning");
+  app.add_option("--metrics", options.metrics, "Where Prometheus can ask for metrics, over HTTP, at /metrics")
+      ->type_name("unix:PATH|127.0.0.1:PORT");
   app.add_option("--pidfile", options.pidfile, "Where to write the process's id, when it can be used")
       ->type_name("FILE");
   app.add_flag("--finish", options.end.finish,
@@ -164,6 +170,15 @@ int Serve(const Options& options) JOBCORE_EXCLUDES(jobcore::job_mutex) {
   if (!signals.ok()) return GiveUp(daemon, signals.status());
   std::optional<Pidfile> pidfile;
   if (absl::Status s = Open(daemon, options, pidfile); !s.ok()) return GiveUp(daemon, s);
+  Metrics metrics(daemon);
+  std::unique_ptr<HttpServer> metrics_server;
+  if (!options.metrics.empty()) {
+    auto listening = HttpServer::Listen(daemon.core.main_context(), options.metrics, "/metrics",
+                                        [&metrics]() JOBCORE_EXCLUDES(jobcore::job_mutex) { return metrics.Text(); });
+    if (!listening.ok()) return GiveUp(daemon, listening.status());
+    metrics_server = *std::move(listening);
+    Log(LogLevel::kInfo, "metrics are at " + metrics_server->address());
+  }
   Log(LogLevel::kInfo, "ready");
   TellSupervisor("READY=1");
   daemon.core.RunMainLoop();
