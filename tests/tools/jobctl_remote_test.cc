@@ -29,6 +29,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::MatchesRegex;
+using ::testing::StartsWith;
 
 class JobctlRemoteTest : public ::testing::Test {
  protected:
@@ -166,6 +167,53 @@ TEST_F(JobctlRemoteTest, BadInputIsRefused) {
     EXPECT_EQ(Do(arguments).exit_status, 2);
   }
   EXPECT_EQ(RunProgram({JOBCTL_PATH, "--connect"}).exit_status, 2);
+}
+
+TEST_F(JobctlRemoteTest, TheShellTakesCommandsLineByLine) {
+  ChildProcess shell(Remote(daemon_.socket(), {"shell"}));
+  shell.Send("# a comment\n\nbackup a b --speed 64k\nlist\npause x\n");
+  EXPECT_EQ(shell.Wait(), 1) << "that of the last command";
+  EXPECT_THAT(shell.out(), StartsWith("b  backup"));
+  EXPECT_EQ(shell.err(), "jobctl: x: Job not found\n");
+}
+
+TEST_F(JobctlRemoteTest, TheShellCompletesCommandsAndJobsAndOutlivesCtrlC) {
+#ifndef JOBCTL_HAS_LIBEDIT
+  GTEST_SKIP() << "built without libedit";
+#endif
+  StartSlow("backup", {"a", "b"});
+  Words command = {"env", "TERM=xterm", "LC_ALL=C.UTF-8"};
+  const Words shell = Remote(daemon_.socket(), {"shell"});
+  command.insert(command.end(), shell.begin(), shell.end());
+  TerminalChild child(command);
+  ASSERT_TRUE(child.ReadUntil("jobctl>"));
+  child.Type("watch\n");
+  ASSERT_TRUE(child.ReadUntil("running"));
+  child.Type("\x03");
+  ASSERT_TRUE(child.ReadUntil("\\^C(jobctl>)?\njobctl>|\\^Cjobctl>"));
+  child.Type("canc\tb\t\n");
+  ASSERT_TRUE(child.ReadUntil("el b *\njobctl>"));
+  child.Type("quit\n");
+  EXPECT_EQ(child.Wait(), 0) << child.Text();
+  EXPECT_THAT(Do({"list"}).out, IsEmpty());
+}
+
+TEST_F(JobctlRemoteTest, BashCompletesCommandsOptionsAndJobs) {
+  StartSlow("backup", {"a", "b"});
+  const auto complete = [](const std::string& words) {
+    const Result result = RunProgram({"bash", "-c",
+                                      "source " JOBCTL_COMPLETION "; COMP_WORDS=(" + words +
+                                          "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _jobctl; "
+                                          "echo \"${COMPREPLY[@]}\""});
+    EXPECT_THAT(result.err, IsEmpty());
+    return result.out;
+  };
+  const std::string program = JOBCTL_PATH, remote = program + " --connect " + daemon_.socket();
+  EXPECT_EQ(complete(program + " ex"), "export\n");
+  EXPECT_EQ(complete(program + " --c"), "--connect\n");
+  EXPECT_EQ(complete(remote + " dis"), "dismiss\n");
+  EXPECT_EQ(complete(remote + " mirror --wr"), "--write-blocking\n");
+  EXPECT_EQ(complete(remote + " pause ''"), "b\n");
 }
 
 // What only has the commands of the reference.

@@ -24,6 +24,7 @@
 #include "tools/jobctl/remote_copy.h"
 #include "tools/jobctl/remote_verbs.h"
 #include "tools/jobctl/session.h"
+#include "tools/jobctl/shell_command.h"
 #include "tools/jobctl/trace_command.h"
 #include "tools/jobctl/watch_command.h"
 
@@ -54,6 +55,10 @@ happened last. What is lost nevertheless is counted.)";
 constexpr char kTraceFooter[] = R"(
 The file is for ui.perfetto.dev, or chrome://tracing: a track for each job, with what it has been at, and
 one for each thread, with the jobs that it has run. It has what the daemon still knows.)";
+
+constexpr char kShellFooter[] = R"(
+Each line is one of the other commands, with what follows it; `quit` ends it. On a terminal there are history
+and completion. Its exit status is that of the last command.)";
 
 // What a command does once there is a connection. The exit status.
 using Action = std::function<absl::StatusOr<int>(QmpClient&)>;
@@ -87,6 +92,7 @@ struct CommandLine {
   bool keep_copy = false;
   std::string trace_file;
   Action action;
+  std::function<int()> offline;  // instead: what sees to its connections itself
 };
 
 void AddVerb(CLI::App& app, CommandLine& line, const char* verb, const char* description) {
@@ -152,6 +158,19 @@ void AddQueries(CLI::App& app, CommandLine& line) {
   });
 }
 
+// `app` has all the other commands.
+void AddShell(CLI::App& app, CommandLine& line) {
+  CLI::App* const shell = app.add_subcommand("shell", "These commands from a prompt");
+  shell->footer(kShellFooter);
+  shell->callback([&app, &line] {
+    std::vector<std::string> names = {"quit"};
+    for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+      if (command->get_name() != "shell") names.push_back(command->get_name());
+    }
+    line.offline = [&line, names = std::move(names)] { return RunShell(line.socket, names); };
+  });
+}
+
 void AddEvents(CLI::App& app, CommandLine& line) {
   CLI::App* const events = app.add_subcommand("events", "What happens to jobs, a line for each event");
   events->footer(kEventsFooter);
@@ -163,6 +182,11 @@ void AddEvents(CLI::App& app, CommandLine& line) {
       ->type_name("SECONDS")
       ->check(CLI::Range(int64_t{0}, int64_t{86400}).description(""))
       ->capture_default_str();
+  events->callback([&line] {
+    line.events.socket = line.socket;
+    line.events.retry = std::chrono::seconds(line.retry_seconds);
+    line.offline = [&line] { return Fail(ShowEvents(line.events)); };
+  });
 }
 
 void AddCopy(CLI::App& app, CommandLine& line, bool mirror) {
@@ -206,11 +230,7 @@ void AddCopy(CLI::App& app, CommandLine& line, bool mirror) {
 }
 
 int Run(CommandLine& line) {
-  if (!line.action) {
-    line.events.socket = line.socket;
-    line.events.retry = std::chrono::seconds(line.retry_seconds);
-    return Fail(ShowEvents(line.events));
-  }
+  if (line.offline) return line.offline();
   const absl::StatusOr<std::unique_ptr<QmpClient>> client = QmpClient::Connect(line.socket);
   if (!client.ok()) return Fail(client.status());
   const absl::StatusOr<int> status = line.action(**client);
@@ -239,6 +259,7 @@ int RemoteMain(int argc, char** argv) {
   AddCopy(app, line, /*mirror=*/false);
   AddCopy(app, line, /*mirror=*/true);
   AddEvents(app, line);
+  AddShell(app, line);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
