@@ -72,7 +72,11 @@ JsonObject JobReport(const monitor::JobInfo& job) {
 }
 
 JsonObject RecordReport(const monitor::JobRecord& record) {
-  JsonObject shown = {{"id", record.id}, {"number", record.number}, {"type", record.type}, {"group", record.group}};
+  JsonObject shown = {{"id", record.id},
+                      {"number", record.number},
+                      {"type", record.type},
+                      {"group", record.group},
+                      {"context", record.context}};
   AddProgress(shown, record.progress, record.unit);
   shown.Set("auto-finalize", record.auto_finalize);
   shown.Set("auto-dismiss", record.auto_dismiss);
@@ -103,6 +107,7 @@ JsonObject EventReport(const JobEvent& event, WallTime time, const EventSubject&
   if (!subject.known) return shown;
   shown.Set("type", subject.type);
   shown.Set("group", subject.group);
+  shown.Set("context", subject.context);
   shown.Set("reasons", StringList(subject.pause_reasons));
   shown.Set("current", subject.progress.current);
   shown.Set("total", subject.progress.total);

@@ -27,6 +27,7 @@ namespace jobcore::inline JOBCORE_ABI::qmp {
 struct EventSubject {
   bool known = false;
   std::string type = {};
+  std::string context = {};
   uint64_t group = 0;
   std::vector<std::string> pause_reasons = {};
   ProgressSnapshot progress = {};

@@ -19,12 +19,17 @@ EventSubject SubjectOf(JobCore& core, uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQU
     monitor::JobInfo info = monitor::Query(*job);
     return {.known = true,
             .type = std::move(info.type),
+            .context = std::move(info.context),
             .group = info.group,
             .pause_reasons = std::move(info.pause_reasons),
             .progress = info.progress};
   }
   if (const monitor::JobRecordPtr record = monitor::FindRecord(core, number)) {
-    return {.known = true, .type = record->type, .group = record->group, .progress = record->progress};
+    return {.known = true,
+            .type = record->type,
+            .context = record->context,
+            .group = record->group,
+            .progress = record->progress};
   }
   return {};
 }

@@ -67,6 +67,10 @@ class Screen {
       column_ -= std::min<size_t>(column_, 1);
       return 1;
     }
+    if (first == '\t') {  // echoed
+      column_ = std::min((column_ / 8 + 1) * 8, columns_);
+      return 1;
+    }
     EXPECT_GE(first, 0x20) << "unknown control character";
     const size_t length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
     if (text.size() < length) return 0;

@@ -24,9 +24,11 @@ using jobcore_test::Result;
 using jobcore_test::RunProgram;
 using jobcore_test::TempDir;
 using jobcore_test::WriteFile;
+using ::testing::AllOf;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 TEST(JobcoredTest, TellsItsSupervisorWhenItCanBeUsedAndWhenItEnds) {
@@ -151,6 +153,10 @@ TEST_F(MetricsTest, CountJobsAndEvents) {
                            "jobcore_events_total 8\n", "jobcore_monitor_clients 0\n"}) {
     EXPECT_THAT(answer, HasSubstr(line));
   }
+  EXPECT_THAT(answer, AllOf(HasSubstr("jobcore_mutex_profiled 0\n"), Not(HasSubstr("acquisitions"))));
+  Ask(daemon.socket(), R"({"execute": "qmp_capabilities"}
+                          {"execute": "x-query-contention", "arguments": {"enable": true}})");
+  EXPECT_THAT(Ask(socket_, "GET /metrics HTTP/1.0\r\n\r\n"), HasSubstr("\njobcore_mutex_acquisitions_total "));
   daemon.process().Kill(SIGTERM);
   EXPECT_EQ(daemon.process().Wait(), 0);
   EXPECT_FALSE(Exists(socket_));

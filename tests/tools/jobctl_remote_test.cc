@@ -12,11 +12,13 @@
 
 #include "block/terminal_child.h"
 #include "tools/daemon_child.h"
+#include "tools/proxy.h"
 
 namespace {
 
 using jobcore_test::ChildProcess;
 using jobcore_test::DaemonChild;
+using jobcore_test::Proxy;
 using jobcore_test::ReadFile;
 using jobcore_test::Remote;
 using jobcore_test::Result;
@@ -58,8 +60,9 @@ TEST_F(JobctlRemoteTest, ListsJobsAndShowsOne) {
   EXPECT_THAT(Do({"list"}).out, IsEmpty());
   StartSlow("backup", {"a", "b"});
   StartSlow("mirror", {"c", "d"});
-  EXPECT_THAT(Do({"list"}).out, MatchesRegex("b  backup +[0-9]+% +[0-9.]+ [KM]?i?B of 4.0 MiB .* running.*\n"
-                                             "d  mirror +[0-9]+% +[0-9.]+ [KM]?i?B of 4.0 MiB .* running.*\n"));
+  EXPECT_THAT(Do({"list"}).out,
+              MatchesRegex("b  backup +[0-9]+% +[0-9.]+ [KM]?i?B of 4.0 MiB .* running +limit 64.0 KiB/s\n"
+                           "d  mirror +[0-9]+% +[0-9.]+ [KM]?i?B of 4.0 MiB .* running +limit 64.0 KiB/s\n"));
   const Result json = Do({"list", "--json"});
   EXPECT_THAT(json.out, AllOf(HasSubstr("\"id\":\"d\""), HasSubstr("\"type\":\"mirror\"")));
   EXPECT_THAT(Do({"show", "b"}).out, MatchesRegex("(.*\n)*id +b\n(.*\n)*status +running\n(.*\n)*"));
@@ -167,6 +170,62 @@ TEST_F(JobctlRemoteTest, BadInputIsRefused) {
     EXPECT_EQ(Do(arguments).exit_status, 2);
   }
   EXPECT_EQ(RunProgram({JOBCTL_PATH, "--connect"}).exit_status, 2);
+}
+
+// The numbers of the events in lines of JSON.
+std::vector<int> Numbers(const std::string& lines) {
+  std::vector<int> numbers;
+  for (size_t at = 0; (at = lines.find("\"seq\":", at)) != std::string::npos;) {
+    at += std::string("\"seq\":").size();
+    numbers.push_back(std::stoi(lines.substr(at)));
+  }
+  return numbers;
+}
+
+TEST_F(JobctlRemoteTest, EventsGoOnWhereTheyStoppedWhenAConnectionWasLost) {
+  ExpectDone({"backup", "a", "b", "--watch"});
+  const std::string path = daemon_.dir().Path("proxy.sock");
+  Proxy proxy(path, daemon_.socket());
+  ChildProcess events(Remote(path, {"events", "--json", "--from", "2"}));
+  ASSERT_TRUE(events.ReadUntil("\"status\":\"null\""));
+  proxy.Break();
+  ExpectDone({"backup", "c", "d", "--watch"});  // nobody listens; or somebody does again
+  ASSERT_TRUE(events.ReadUntil("\"id\":\"d\",\"number\":2,\"status\":\"null\""));
+  events.Kill(SIGKILL);
+  events.Wait();
+  std::vector<int> expected;
+  for (int number = 2; number <= 12; ++number) expected.push_back(number);
+  EXPECT_EQ(Numbers(events.out()), expected) << events.out();
+}
+
+TEST_F(JobctlRemoteTest, EventsAreLinesForPeopleToo) {
+  ChildProcess events(Remote(daemon_.socket(), {"events", "--from", "1", "--retry", "0"}));
+  ExpectDone({"backup", "a", "b", "--watch"});
+  ASSERT_TRUE(events.ReadUntil("b  concluded (succeeded)"));
+  EXPECT_THAT(events.out(), MatchesRegex("\\[ +[0-9.]+\\] b  created\n\\[ +[0-9.]+\\] b  running\n(.*\n)*"));
+  daemon_.process().Kill(SIGTERM);
+  EXPECT_EQ(events.Wait(), 1);
+  EXPECT_THAT(events.err(), HasSubstr("the daemon has closed it\n"));
+  ExpectRefused({"events"}, "cannot connect to '" + daemon_.socket() + "': No such file or directory");
+}
+
+TEST_F(JobctlRemoteTest, ATraceHasTheJobsAndTheThreadsThatRanThem) {
+  ExpectDone({"backup", "a", "b", "--watch"});
+  StartSlow("mirror", {"c", "d"});
+  ExpectDone({"pause", "d"});
+  const std::string file = daemon_.dir().Path("trace.json");
+  ExpectDone({"trace", file});
+  const std::string trace = ReadFile(file);
+  for (const char* part : {R"({"ph":"M","name":"process_name","pid":1,"tid":0,"args":{"name":"jobs"}})",
+                           R"({"ph":"M","name":"thread_name","pid":1,"tid":1,"args":{"name":"b"}})",
+                           R"({"ph":"X","cat":"job","name":"running","pid":1,"tid":1,"ts":)",
+                           R"x("name":"concluded (succeeded)","pid":1,"tid":1,)x",
+                           R"({"ph":"X","cat":"job","name":"running","pid":1,"tid":2,"ts":)",
+                           R"({"ph":"b","cat":"main","name":"b","id":1,"pid":2,"tid":1,"ts":)",
+                           R"({"ph":"M","name":"thread_name","pid":2,"tid":1,"args":{"name":"main"}})"}) {
+    EXPECT_THAT(trace, HasSubstr(part));
+  }
+  EXPECT_EQ(Do({"trace", "/nowhere/trace"}).exit_status, 1);
 }
 
 TEST_F(JobctlRemoteTest, TheShellTakesCommandsLineByLine) {

@@ -5,7 +5,6 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -16,7 +15,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "block/file_error.h"
-#include "qmp/unix_socket.h"
 
 namespace jobcored {
 
@@ -138,9 +136,7 @@ HttpServer::HttpServer(jobcore::AioContext& context, std::string path, Page page
       page_(std::move(page)),
       sweep_(context, "metrics clients", [this] { Sweep(); }) {}
 
-HttpServer::~HttpServer() {
-  if (!socket_name_.empty()) unlink(socket_name_.c_str());
-}
+HttpServer::~HttpServer() = default;
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Listen(jobcore::AioContext& context, const std::string& address,
                                                                std::string_view path, Page page) {
@@ -152,14 +148,20 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Listen(jobcore::AioConte
 absl::Status HttpServer::Open(const std::string& address) {
   constexpr std::string_view kUnix = "unix:";
   const bool is_unix = address.starts_with(kUnix);
-  absl::StatusOr<UniqueFd> socket =
-      is_unix ? jobcore::qmp::ListenOnUnixSocket(address.substr(kUnix.size())) : ListenOnPort(address);
-  if (!socket.ok()) return socket.status();
-  socket_ = *std::move(socket);
-  if (is_unix) socket_name_ = address.substr(kUnix.size());
-  address_ = is_unix ? address : NameOf(socket_);
+  if (is_unix) {
+    absl::StatusOr<jobcore::qmp::UnixListener> listener =
+        jobcore::qmp::UnixListener::Open(address.substr(kUnix.size()));
+    if (!listener.ok()) return listener.status();
+    unix_.emplace(*std::move(listener));
+    address_ = address;
+  } else {
+    absl::StatusOr<UniqueFd> socket = ListenOnPort(address);
+    if (!socket.ok()) return socket.status();
+    port_ = *std::move(socket);
+    address_ = NameOf(port_);
+  }
   absl::StatusOr<std::unique_ptr<FdHandler>> handler =
-      FdHandler::Create(context_, "metrics socket", socket_.get(), FdEvents::kReadable, [this](FdEvents) { Accept(); });
+      FdHandler::Create(context_, "metrics socket", fd(), FdEvents::kReadable, [this](FdEvents) { Accept(); });
   if (!handler.ok()) return handler.status();
   handler_ = *std::move(handler);
   return absl::OkStatus();
@@ -167,7 +169,7 @@ absl::Status HttpServer::Open(const std::string& address) {
 
 void HttpServer::Accept() {
   // Who is too many is told by the end of the connection; a collector comes again.
-  UniqueFd client(accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  UniqueFd client(accept4(fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!client || clients_.size() >= kMaxClients) return;
   clients_.push_back(std::make_unique<Client>(*this, std::move(client)));
 }

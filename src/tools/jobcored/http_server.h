@@ -7,6 +7,7 @@
 #define JOBCORE_TOOLS_JOBCORED_HTTP_SERVER_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "block/unique_fd.h"
 #include "job-common/aio_context.h"
+#include "qmp/unix_socket.h"
 
 namespace jobcored {
 
@@ -39,6 +41,7 @@ class HttpServer {
 
   HttpServer(jobcore::AioContext& context, std::string path, Page page);
   absl::Status Open(const std::string& address);
+  int fd() const { return unix_ ? unix_->fd() : port_.get(); }
   void Accept();
   std::string Answer(std::string_view request);
   void Sweep();
@@ -47,8 +50,8 @@ class HttpServer {
   const std::string path_;
   Page page_;
   std::string address_;
-  std::string socket_name_;  // to be removed; empty: it has no name
-  jobcore::internal::UniqueFd socket_;
+  std::optional<jobcore::qmp::UnixListener> unix_;
+  jobcore::internal::UniqueFd port_;  // one of these two
   std::unique_ptr<jobcore::FdHandler> handler_;
   jobcore::BottomHalf sweep_;  // clients end inside their own callbacks: they are removed later
   std::vector<std::unique_ptr<Client>> clients_;

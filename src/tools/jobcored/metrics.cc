@@ -2,12 +2,15 @@
 
 #include "tools/jobcored/metrics.h"
 
+#include <optional>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "block/file_error.h"
 #include "job-common/job_outcome.h"
 #include "job-common/job_status.h"
+#include "job-monitor/contention.h"
 #include "job-monitor/job_query.h"
 
 namespace jobcored {
@@ -20,7 +23,9 @@ using jobcore::internal::ToAbsl;
 // By JobOutcome::Kind.
 constexpr std::array<std::string_view, 3> kOutcomes = {"succeeded", "failed", "cancelled"};
 
-class Writer {
+}  // namespace
+
+class Metrics::Writer {
  public:
   void Begin(std::string_view name, std::string_view type, std::string_view help) {
     name_ = name;
@@ -38,8 +43,6 @@ class Writer {
   std::string_view name_;
   std::string text_;
 };
-
-}  // namespace
 
 Metrics::Metrics(Daemon& daemon)
     : daemon_(daemon),
@@ -78,7 +81,24 @@ std::string Metrics::Text() {
   text.Add(events);
   text.Begin("jobcore_monitor_clients", "gauge", "Clients of monitors.");
   text.Add(daemon_.server.clients());
+  AddContention(text);
   return text.Take();
+}
+
+// Of job_mutex, while that is being counted (x-query-contention).
+void Metrics::AddContention(Writer& text) {
+  const std::optional<jobcore::monitor::ContentionReport> report = jobcore::monitor::ReadContention(daemon_.core);
+  text.Begin("jobcore_mutex_profiled", "gauge", "Whether job_mutex is watched; if not, what follows is missing.");
+  text.Add(report ? 1 : 0);
+  if (!report) return;
+  text.Begin("jobcore_mutex_acquisitions_total", "counter", "How often job_mutex was taken.");
+  text.Add(report->acquisitions);
+  text.Begin("jobcore_mutex_waits_total", "counter", "How often somebody had to wait for it.");
+  text.Add(report->waits.count);
+  text.Begin("jobcore_mutex_wait_nanoseconds_total", "counter", "How long they waited.");
+  text.Add(static_cast<uint64_t>(report->waits.total.count()));
+  text.Begin("jobcore_mutex_longest_hold_nanoseconds", "gauge", "The longest hold of those measured, one in 16.");
+  text.Add(static_cast<uint64_t>(report->holds.longest.count()));
 }
 
 }  // namespace jobcored

@@ -24,7 +24,10 @@ class Metrics {
   std::string Text() JOBCORE_EXCLUDES(jobcore::job_mutex);
 
  private:
+  class Writer;
+
   void Count(const jobcore::EventPage& page);
+  void AddContention(Writer& text) JOBCORE_EXCLUDES(jobcore::job_mutex);
 
   Daemon& daemon_;
   std::array<uint64_t, 3> ended_{};  // by JobOutcome::Kind

@@ -30,6 +30,7 @@ qmp::JsonObject NameOf(const char* what, int process, uint64_t track, std::strin
 void JobTrace::AddEvent(const RemoteEvent& event) {
   Track& track = jobs_[event.number];
   track.id = event.id;
+  if (track.context.empty()) track.context = event.context;
   if (!event.status) {
     track.marks.push_back({event.text, event.time});
     return;

@@ -59,6 +59,7 @@ RemoteEvent ReadNumberedEvent(const qmp::JsonObject& event, const qmp::JsonObjec
                       .status = jobcore::ParseJobStatus(StringMember(data, "status")),
                       .outcome = ReadOutcome(data),
                       .text = {},
+                      .context = StringMember(data, "context"),
                       .data = data};
   read.text = TextOf(read.kind, data, read.outcome);
   if (read.kind != "status") read.status.reset();

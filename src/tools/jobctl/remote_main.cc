@@ -148,6 +148,7 @@ void AddQueries(CLI::App& app, CommandLine& line) {
   CLI::App* const watch = app.add_subcommand("watch", "Show jobs, live, until they have ended");
   watch->footer(kWatchFooter);
   watch->add_option("ID", line.watch.ids, "Which jobs (default: all)")->type_name("");
+  watch->add_flag("--complete", line.watch.complete_ready, "Mirrors among them switch over when they are ready");
   watch->callback([&line] { line.action = [&line](QmpClient& client) { return Watch(client, line.watch); }; });
 
   CLI::App* const trace = app.add_subcommand("trace", "Write time lines of jobs and threads, for Perfetto");
@@ -194,7 +195,7 @@ void AddCopy(CLI::App& app, CommandLine& line, bool mirror) {
                                 : app.add_subcommand("backup", "Copy nodes as they are at one moment");
   copy->footer(kCopyFooter);
   copy->add_option("SRC DST", line.copy.nodes, "Each source, followed by its target")->type_name("")->required();
-  copy->add_flag("--group", line.copy.group, "Together: one failure aborts all");
+  if (!mirror) copy->add_flag("--group", line.copy.group, "Together: of one moment, and one failure aborts all");
   copy->add_option("--speed", line.copy.bytes_per_second,
                    "Bytes per second of each job at most; 500k, 20m, …; 0: no limit")
       ->transform(CLI::AsSizeValue(false).description(""))
