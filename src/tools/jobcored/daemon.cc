@@ -30,7 +30,11 @@ Daemon::Daemon(jobcore::qmp::Server::Options options)
       monitor{.commands = commands,
               .version = Version(),
               .before_reply = [this] { events.Pump(); },
-              .check = [this](const jobcore::qmp::Command& command) { return Refuse(command); },
+              .check =
+                  [this](const jobcore::qmp::Command& command) {
+                    Log(LogLevel::kDebug, absl::StrCat("command ", std::string(command.name)));
+                    return Refuse(command);
+                  },
               .on_executed = [this] { core.main_context().wait_domain().Kick(); }},
       server(core.main_context(), monitor, std::move(options)),
       events(core, [this](const std::string& line) { server.SendEvent(line); }) {
@@ -93,7 +97,6 @@ bool IsQuery(std::string_view command) {
 }  // namespace
 
 std::optional<jobcore::qmp::Error> Daemon::Refuse(const jobcore::qmp::Command& command) const {
-  Log(LogLevel::kDebug, absl::StrCat("command ", std::string(command.name)));
   if (!ending_ || command.name == "quit" || IsQuery(command.name)) return std::nullopt;
   return jobcore::qmp::GenericError("The daemon is about to end");
 }

@@ -123,26 +123,41 @@ class Terminator {
   ExitCode exit_code_ = ExitCode::kDone;
 };
 
-// What is configured is there before anybody can see it.
-absl::Status Open(Daemon& daemon, const Options& options, std::optional<Pidfile>& pidfile)
+// What there is besides the daemon itself.
+struct Service {
+  std::optional<Pidfile> pidfile;
+  std::unique_ptr<HttpServer> metrics;
+};
+
+// What is configured is there before anybody can see it; and nothing is done if another one is at it already.
+absl::Status Open(Daemon& daemon, Metrics& metrics, const Options& options, Service& service)
     JOBCORE_EXCLUDES(jobcore::job_mutex) {
+  if (!options.pidfile.empty()) {
+    absl::StatusOr<Pidfile> pidfile = Pidfile::Create(options.pidfile);
+    if (!pidfile.ok()) return pidfile.status();
+    service.pidfile.emplace(*std::move(pidfile));
+  }
   if (!options.config.empty()) {
     if (absl::Status s = RunConfigFile(daemon, options.config); !s.ok()) return s;
+  }
+  if (!options.metrics.empty()) {
+    auto listening = HttpServer::Listen(daemon.core.main_context(), options.metrics, "/metrics",
+                                        [&metrics]() JOBCORE_EXCLUDES(jobcore::job_mutex) { return metrics.Text(); });
+    if (!listening.ok()) return listening.status();
+    service.metrics = *std::move(listening);
+    Log(LogLevel::kInfo, "metrics are at " + service.metrics->address());
   }
   for (const std::string& monitor : options.monitors) {
     if (absl::Status s = daemon.server.Listen(SocketOf(monitor)); !s.ok()) return s;
     Log(LogLevel::kInfo, "monitors can connect to " + SocketOf(monitor));
   }
-  if (options.pidfile.empty()) return absl::OkStatus();
-  absl::StatusOr<Pidfile> created = Pidfile::Create(options.pidfile);
-  if (!created.ok()) return created.status();
-  pidfile.emplace(*std::move(created));
-  return absl::OkStatus();
+  return service.pidfile ? service.pidfile->Write() : absl::OkStatus();
 }
 
 // It has not come to serve anybody.
 int GiveUp(Daemon& daemon, const absl::Status& why) JOBCORE_EXCLUDES(jobcore::job_mutex) {
   std::cerr << "jobcored: " << why.message() << "\n";
+  daemon.server.StopListening();
   bool ended = false;
   jobcore::Spawn("end of a failed start", [](Daemon& daemon, bool& ended) -> jobcore::Co<void> {
     (void)co_await daemon.EndAll(/*callers=*/0);
@@ -168,17 +183,9 @@ int Serve(const Options& options) JOBCORE_EXCLUDES(jobcore::job_mutex) {
   const absl::StatusOr<jobctl::SignalWatch> signals = jobctl::SignalWatch::Create(
       daemon.core.main_context(), [&terminator](int signal) { terminator.OnSignal(signal); });
   if (!signals.ok()) return GiveUp(daemon, signals.status());
-  std::optional<Pidfile> pidfile;
-  if (absl::Status s = Open(daemon, options, pidfile); !s.ok()) return GiveUp(daemon, s);
   Metrics metrics(daemon);
-  std::unique_ptr<HttpServer> metrics_server;
-  if (!options.metrics.empty()) {
-    auto listening = HttpServer::Listen(daemon.core.main_context(), options.metrics, "/metrics",
-                                        [&metrics]() JOBCORE_EXCLUDES(jobcore::job_mutex) { return metrics.Text(); });
-    if (!listening.ok()) return GiveUp(daemon, listening.status());
-    metrics_server = *std::move(listening);
-    Log(LogLevel::kInfo, "metrics are at " + metrics_server->address());
-  }
+  Service service;
+  if (absl::Status s = Open(daemon, metrics, options, service); !s.ok()) return GiveUp(daemon, s);
   Log(LogLevel::kInfo, "ready");
   TellSupervisor("READY=1");
   daemon.core.RunMainLoop();
@@ -192,7 +199,7 @@ int Serve(const Options& options) JOBCORE_EXCLUDES(jobcore::job_mutex) {
   // A job that does not let go of what it has cannot be taken apart under its feet.
   if (terminator.exit_code() == ExitCode::kStuck) {
     Log(LogLevel::kError, "some jobs did not end");
-    pidfile.reset();
+    service.pidfile.reset();
     _exit(static_cast<int>(ExitCode::kStuck));
   }
   Log(LogLevel::kInfo, "ended");

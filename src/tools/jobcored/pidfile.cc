@@ -32,13 +32,16 @@ absl::StatusOr<Pidfile> Pidfile::Create(const std::string& path) {
     struct stat held, named;
     if (fstat(file.get(), &held) != 0) return FileError("cannot look at", path, errno);
     if (stat(path.c_str(), &named) != 0 || held.st_ino != named.st_ino || held.st_dev != named.st_dev) continue;
-    const std::string text = absl::StrCat(getpid(), "\n");
-    if (ftruncate(file.get(), 0) != 0 ||
-        pwrite(file.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
-      return FileError("cannot write", path, errno);
-    }
+    if (ftruncate(file.get(), 0) != 0) return FileError("cannot write", path, errno);
     return Pidfile(path, std::move(file));
   }
+}
+
+absl::Status Pidfile::Write() {
+  const std::string text = absl::StrCat(getpid(), "\n");
+  const ssize_t written = pwrite(file_.get(), text.data(), text.size(), 0);
+  if (written == static_cast<ssize_t>(text.size())) return absl::OkStatus();
+  return FileError("cannot write", path_, written < 0 ? errno : ENOSPC);
 }
 
 Pidfile::~Pidfile() {

@@ -6,16 +6,19 @@
 #include <string>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "block/unique_fd.h"
 
 namespace jobcored {
 
-// A file that has this process's id in it, and that nobody else can have meanwhile; removed at the end.
+// A file that nobody else can have meanwhile; removed at the end.
 class Pidfile {
  public:
-  // AlreadyExists: another process has it.
+  // It is empty so far. AlreadyExists: another process has it.
   static absl::StatusOr<Pidfile> Create(const std::string& path);
+  // Writes this process's id: it can be used.
+  absl::Status Write();
   ~Pidfile();
   Pidfile(Pidfile&& other) noexcept : path_(std::exchange(other.path_, {})), file_(std::move(other.file_)) {}
   Pidfile& operator=(Pidfile&&) = delete;

@@ -159,7 +159,7 @@ std::optional<RemoteEvent> ReadEvent(const qmp::JsonObject& event, bool numbered
 
   RemoteEvent read;
   read.time = TimestampOf(event);
-  read.data = *data;
+  read.data = event;  // what it is called is said there
   if (name == "JOB_STATUS_CHANGE") {
     read.id = StringMember(*data, "id");
     read.kind = "status";

@@ -49,9 +49,9 @@ struct RemoteEvent {
   std::string kind;                          // "status", or what else there may be
   std::optional<jobcore::JobStatus> status;  // the new one; nothing: it has not changed
   std::optional<jobcore::JobOutcome> outcome;
-  std::string text;     // for people
-  std::string context;  // where its driver runs; empty: not known
-  qmp::JsonObject data;
+  std::string text;      // for people
+  std::string context;   // where its driver runs; empty: not known
+  qmp::JsonObject data;  // for programs
 };
 // Nothing: it is not about a job; or, where events are numbered, one that is not says the same.
 std::optional<RemoteEvent> ReadEvent(const qmp::JsonObject& event, bool numbered);

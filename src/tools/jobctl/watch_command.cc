@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -167,11 +168,11 @@ class Watcher {
   absl::Status LookForMissing(const std::vector<JobInfo>& jobs) {
     for (const std::string& id : options_.ids) {
       const bool is_there = std::any_of(jobs.begin(), jobs.end(), [&id](const JobInfo& job) { return job.id == id; });
-      if (is_there) known_[id] = true;
+      if (is_there) known_.insert(id);
       if (is_there || ended_.contains(id)) continue;
       const absl::StatusOr<std::optional<JobOutcome>> outcome = QueryOutcome(client_, id);
       if (!outcome.ok()) return outcome.status();
-      if (!*outcome && !known_[id]) return absl::NotFoundError(absl::StrCat("there is no job ", Quoted(id)));
+      if (!*outcome && !known_.contains(id)) return absl::NotFoundError(absl::StrCat("there is no job ", Quoted(id)));
       End(id, *outcome);
     }
     return absl::OkStatus();
@@ -192,9 +193,10 @@ class Watcher {
     screen_->Event(Now(), event);
     if (event.outcome) outcomes_.insert_or_assign(event.id, *event.outcome);
     if (!event.status) return;
-    known_[event.id] = true;
+    known_.insert(event.id);
     if (*event.status == JobStatus::kCreated) {  // another one of that name
       outcomes_.erase(event.id);
+      completed_.erase(event.id);
       ended_.erase(event.id);
     } else if (*event.status == JobStatus::kReady) {
       CompleteOnce(event.id);
@@ -212,7 +214,7 @@ class Watcher {
   }
 
   void CompleteOnce(const std::string& id) {
-    if (!options_.complete_ready || std::exchange(completed_[id], true)) return;
+    if (!options_.complete_ready || !completed_.insert(id).second) return;
     // Refused: it has ended meanwhile, and says how; or somebody else has told it.
     DoToJob(client_, "complete", id).IgnoreError();
   }
@@ -234,8 +236,8 @@ class Watcher {
       CanPaint() ? std::unique_ptr<Screen>(std::make_unique<PaintedScreen>()) : std::make_unique<PlainScreen>();
   bool numbered_ = false;
   RateGuess guess_;
-  std::map<std::string, bool> known_;  // has been seen
-  std::map<std::string, bool> completed_;
+  std::set<std::string> known_;                 // have been seen
+  std::set<std::string> completed_;             // have been told to
   std::map<std::string, JobOutcome> outcomes_;  // as they have been told
   std::map<std::string, std::optional<JobOutcome>> ended_;
 };
