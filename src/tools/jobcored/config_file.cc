@@ -47,7 +47,7 @@ class Conversation {
   absl::Status Execute(const std::string& text) JOBCORE_EXCLUDES(jobcore::job_mutex) {
     reply_.clear();
     session_->Feed(text);
-    const absl::Status waited = AioWaitWhileUnlocked(daemon_.core, [this] { return !session_->idle(); },
+    absl::Status waited = AioWaitWhileUnlocked(daemon_.core, [this] { return !session_->idle(); },
                                                      {.name = "a command of the configuration"});
     if (!waited.ok()) return waited;
     const absl::StatusOr<qmp::JsonValue> reply = qmp::ParseJson(reply_);

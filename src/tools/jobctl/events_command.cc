@@ -34,7 +34,7 @@ class EventLog {
     absl::StatusOr<std::unique_ptr<QmpClient>> client = QmpClient::Connect(options_.socket);
     for (;;) {
       if (!client.ok()) return client.status();
-      const absl::Status ended = Follow(**client);
+      absl::Status ended = Follow(**client);
       if (!numbered_ || !absl::IsUnavailable(ended)) return ended;
       client = ConnectAgain(ended);
     }

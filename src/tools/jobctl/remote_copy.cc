@@ -42,7 +42,7 @@ absl::StatusOr<std::vector<std::string>> StartCopies(QmpClient& client, const Re
     }
   }
   if (!copy.group) return ids;
-  const absl::Status started =
+  absl::Status started =
       client
           .Execute("transaction",
                    {{"actions", std::move(actions)}, {"properties", qmp::JsonObject{{"completion-mode", "grouped"}}}})

@@ -25,7 +25,7 @@ using jobcore::internal::Quoted;
 constexpr int kMostRecords = 1024;
 
 // All events that there are by now.
-absl::Status AddEvents(QmpClient& client, JobTrace& trace) {
+absl::Status AddPresentEvents(QmpClient& client, JobTrace& trace) {
   const absl::StatusOr<Subscription> subscription = Subscribe(client, 1);
   if (!subscription.ok()) return subscription.status();
   if (!subscription->numbered) return absl::UnimplementedError("the daemon keeps no events: there is nothing to trace");
@@ -69,7 +69,7 @@ absl::Status AddContexts(QmpClient& client, JobTrace& trace) {
 
 absl::Status WriteTrace(QmpClient& client, const std::string& filename) {
   JobTrace trace;
-  for (const auto add : {AddEvents, AddHistory, AddContexts}) {
+  for (const auto add : {AddPresentEvents, AddHistory, AddContexts}) {
     if (absl::Status s = add(client, trace); !s.ok()) return s;
   }
   const WallTime now = std::chrono::time_point_cast<jobcore::Nanoseconds>(std::chrono::system_clock::now());
