@@ -29,6 +29,7 @@ namespace {
 constexpr size_t kMaxClients = 16;
 constexpr size_t kMaxRequest = 8192;
 constexpr auto kMaxTime = std::chrono::seconds(10);
+constexpr auto kRetryTime = std::chrono::seconds(1);
 
 std::string Response(std::string_view status, std::string_view more, std::string_view body) {
   return absl::StrCat("HTTP/1.1 ", ToAbsl(status), "\r\n", ToAbsl(more), "Content-Length: ", body.size(),
@@ -134,6 +135,7 @@ HttpServer::HttpServer(jobcore::AioContext& context, std::string path, Page page
     : context_(context),
       path_(std::move(path)),
       page_(std::move(page)),
+      retry_(context, "metrics socket", [this] { (void)handler_->SetInterest(FdEvents::kReadable); }),
       sweep_(context, "metrics clients", [this] { Sweep(); }) {}
 
 HttpServer::~HttpServer() = default;
@@ -170,6 +172,11 @@ absl::Status HttpServer::Open(const std::string& address) {
 void HttpServer::Accept() {
   // Who is too many is told by the end of the connection; a collector comes again.
   UniqueFd client(accept4(fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!client && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+    // It stays in the queue: we would be called again at once.
+    (void)handler_->SetInterest(FdEvents::kNone);
+    retry_.ArmAt(context_.clock().Now() + kRetryTime);
+  }
   if (!client || clients_.size() >= kMaxClients) return;
   clients_.push_back(std::make_unique<Client>(*this, std::move(client)));
 }

@@ -53,6 +53,7 @@ class HttpServer {
   std::optional<jobcore::qmp::UnixListener> unix_;
   jobcore::internal::UniqueFd port_;  // one of these two
   std::unique_ptr<jobcore::FdHandler> handler_;
+  jobcore::AioTimer retry_;    // to accept, after there was nothing to accept with
   jobcore::BottomHalf sweep_;  // clients end inside their own callbacks: they are removed later
   std::vector<std::unique_ptr<Client>> clients_;
 };
