@@ -3,16 +3,18 @@
 #
 # Shows jobctl at work: two real ext4 images are backed up as one group, over two I/O threads; then a
 # member that fails takes its group along; then an image is mirrored while clients write to it, and what they wrote is
-# proved. No root, no mount.
+# proved; then a daemon does such things, and is watched from outside. No root, no mount.
 #
-# usage: tools/demo.sh [JOBCTL]     (otherwise the path is taken from $JOBCTL)
+# usage: tools/demo.sh [JOBCTL [JOBCORED]]     (otherwise the paths are taken from $JOBCTL and $JOBCORED)
 set -euo pipefail
 
-jobctl=$(realpath "${1:-${JOBCTL:?usage: tools/demo.sh JOBCTL}}")
+jobctl=$(realpath "${1:-${JOBCTL:?usage: tools/demo.sh JOBCTL JOBCORED}}")
+jobcored=$(realpath "${2:-${JOBCORED:?usage: tools/demo.sh JOBCTL JOBCORED}}")
 PATH=$PATH:/usr/sbin:/sbin  # mke2fs and e2fsck, also for those who are not root
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/jobcore-demo.XXXXXX")
-trap 'rm -rf "$work"' EXIT
+daemon=
+trap '[[ -z $daemon ]] || kill "$daemon" 2>/dev/null; rm -rf "$work"' EXIT
 cd "$work"
 
 title() { printf '\n== %s\n\n' "$*"; }
@@ -118,5 +120,34 @@ while read -r offset number crc; do
   ((++checked))
 done < <(grep -v '^#' ledger | sort -k2n | tail -20)
 ok "gzip finds the checksums of the last $checked blocks, too"
+
+title 'A daemon: two backups of one moment, and a mirror, watched by a client'
+node() {
+  printf '{"execute": "blockdev-add", "arguments": {"driver": "raw", "node-name": "%s", ' "$1"
+  printf '"file": {"driver": "file", "filename": "%s.img"}}}\n' "$1"
+}
+for i in 0 1 2; do truncate -s 512M copy$i.img; done
+for name in disk0 copy0 disk1 copy1 busy copy2; do node $name; done >nodes.json
+run head -2 nodes.json
+printf '$ jobcored --qmp unix:monitor.sock --config nodes.json &\n'
+"$jobcored" --qmp unix:monitor.sock --config nodes.json --pidfile pid &
+daemon=$!
+for ((tries = 0; tries < 200; ++tries)); do
+  [[ -s pid ]] && break  # it can be used
+  sleep 0.05
+done
+client=("$jobctl" --connect monitor.sock)
+run "${client[@]}" backup --group --speed 80m disk0 copy0 disk1 copy1
+run "${client[@]}" mirror --speed 100m busy copy2
+run "${client[@]}" watch --complete copy0 copy1 copy2
+for i in 0 1; do cmp disk$i.img copy$i.img || fail "disk$i differs"; done
+cmp busy.img copy2.img || fail 'the mirror differs'
+ok 'all three copies are as their sources'
+run "${client[@]}" trace trace.json
+ok "$(wc -c <trace.json) bytes for ui.perfetto.dev"
+kill "$daemon"
+wait "$daemon" || fail "jobcored: exit status $?"
+daemon=
+ok 'the daemon has ended as it was told to'
 
 title 'That is all'

@@ -17,6 +17,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 
 #include "absl/base/thread_annotations.h"
 #include "job-common/clock.h"
@@ -41,6 +42,10 @@
 
 namespace jobcore::inline JOBCORE_ABI {
 
+namespace internal {
+struct MutexProfile;
+}
+
 class ABSL_LOCKABLE JobMutexCapability {
  public:
   // The negative capability; clang wants it declared, nobody calls it.
@@ -55,7 +60,8 @@ extern const JobMutexCapability job_mutex;  // never defined: exists in annotati
 // Use it through JobLock; only the core owns one.
 class alignas(64) JobMutex {  // what an uncontended Lock and Unlock touch is one cache line, and nobody else's
  public:
-  JobMutex() = default;
+  JobMutex();
+  ~JobMutex();
   JobMutex(const JobMutex&) = delete;
   JobMutex& operator=(const JobMutex&) = delete;
 
@@ -76,17 +82,28 @@ class alignas(64) JobMutex {  // what an uncontended Lock and Unlock touch is on
       DieNotHeld(caller);
   }
   // From now on Lock() aborts: the owner is being destroyed while somebody still uses it.
-  void Retire() { retired_.store(true, std::memory_order_relaxed); }
+  void Retire() { unusual_.fetch_or(kRetired, std::memory_order_relaxed); }
+
+  // For job-monitor/contention.h, with this mutex held: what it counts from now on, in exchange for what it has
+  // counted. Null: nothing.
+  void SwapProfile(std::unique_ptr<internal::MutexProfile>& profile);
+  const internal::MutexProfile* profile() const { return profile_.get(); }
 
  private:
   [[noreturn]] void DieNotHeld(const char* caller) const;
   void LockSlow();
   void Locked();
+  void LockedUnusually();
+  void UnlockingUnusually();
 
   internal::Mutex mutex_;
   std::atomic<int> owner_{0};
   internal::Atomic<int> waiters_{0};
-  std::atomic<bool> retired_{false};
+  // All that Lock and Unlock look at besides, in one word. Bits are set and cleared with the mutex held.
+  static constexpr unsigned kRetired = 1;
+  static constexpr unsigned kProfiled = 2;
+  std::atomic<unsigned> unusual_{0};
+  std::unique_ptr<internal::MutexProfile> profile_;  // guarded by mutex_; there is one: kProfiled
   alignas(64) internal::Mutex gate_;
 };
 

@@ -34,6 +34,7 @@ struct JobRecord {
   uint64_t number = 0;
   uint64_t group = 0;  // jobs with the same number here succeeded or failed together
   std::string type;
+  std::string context;  // name of the AioContext in which its driver ran at the end
   bool auto_finalize = true;
   bool auto_dismiss = true;
   JobOutcome outcome;

@@ -20,6 +20,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -40,6 +41,9 @@ inline constexpr std::string_view kErrorPause = "error";
 // Null: no such job, or it is internal, or it has been dismissed. Constant time.
 Job* Find(JobCore& core, std::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 Job* Find(JobCore& core, uint64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+
+// The members of a group (JobInfo::group), oldest first; of those, the ones that Find finds. Looks at every job.
+std::vector<Job*> FindGroup(JobCore& core, uint64_t group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
 
 // The job parks at its next pause point, and stays parked until every reason has been resumed. A sleeping or
 // yielding job parks at once. "Job is already paused" if that reason is given already. Reasons that begin with

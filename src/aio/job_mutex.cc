@@ -2,15 +2,19 @@
 
 #include "job-common/job_mutex.h"
 
+#include <execinfo.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
 #include "aio/cpu_relax.h"
+#include "aio/mutex_profile.h"
 #include "job-common/sched_point.h"
 
 namespace jobcore::inline JOBCORE_ABI {
@@ -45,13 +49,41 @@ void AssertHoldsNone(const JobMutex* mutex) {
 
 }  // namespace
 
+JobMutex::JobMutex() = default;
+JobMutex::~JobMutex() = default;
+
 inline void JobMutex::Locked() {
   held = this;
   if (thread_id == 0) [[unlikely]]
     thread_id = gettid();
   owner_.store(thread_id, std::memory_order_relaxed);
-  if (retired_.load(std::memory_order_relaxed)) [[unlikely]] {
+  if (unusual_.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    LockedUnusually();
+}
+
+void JobMutex::LockedUnusually() {
+  if ((unusual_.load(std::memory_order_relaxed) & kRetired) != 0) {
     internal::Die("JobMutex::Lock: its JobCore is being destroyed");
+  }
+  const bool measured = profile_->acquisitions++ % internal::MutexProfile::kSampledHolds == 0;
+  if (measured) profile_->held_since = Clock::System().Now();
+}
+
+void JobMutex::UnlockingUnusually() {
+  if (profile_ == nullptr || !profile_->held_since.has_value()) return;
+  const Nanoseconds held_for = Clock::System().Now() - *std::exchange(profile_->held_since, std::nullopt);
+  if (!profile_->holds.Add(held_for)) return;
+  profile_->longest_hold = {};
+  (void)backtrace(profile_->longest_hold.data(), static_cast<int>(profile_->longest_hold.size()));
+}
+
+void JobMutex::SwapProfile(std::unique_ptr<internal::MutexProfile>& profile) {
+  AssertHeld("JobMutex::SwapProfile");
+  profile_.swap(profile);
+  if (profile_ != nullptr) {
+    unusual_.fetch_or(kProfiled, std::memory_order_relaxed);
+  } else {
+    unusual_.fetch_and(~kProfiled, std::memory_order_relaxed);
   }
 }
 
@@ -81,6 +113,8 @@ bool JobMutex::TryLockFor(Nanoseconds limit) {
 // Who waits says so first: from then on those who come line up at the gate, so that a holder that releases the mutex
 // only to take it again does not overtake it. One at a time passes the gate and competes for the mutex.
 void JobMutex::LockSlow() {
+  const bool measured = (unusual_.load(std::memory_order_relaxed) & kProfiled) != 0;
+  const TimePoint since = measured ? Clock::System().Now() : TimePoint();
   waiters_.fetch_add(1, std::memory_order_relaxed);
   SchedPoint("job_mutex.waiting");
   gate_.lock();  // at once: who spun here would overtake those who sleep here
@@ -88,10 +122,13 @@ void JobMutex::LockSlow() {
   if (!SpinFor([this] { return owner() == 0 && mutex_.try_lock(); })) mutex_.lock();
   gate_.unlock();
   waiters_.fetch_sub(1, std::memory_order_relaxed);
+  if (measured && profile_ != nullptr) profile_->waits.Add(Clock::System().Now() - since);
 }
 
 void JobMutex::Unlock() {
   AssertHeld("JobMutex::Unlock");
+  if (unusual_.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    UnlockingUnusually();
   held = nullptr;
   owner_.store(0, std::memory_order_relaxed);
   mutex_.unlock();

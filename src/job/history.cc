@@ -77,6 +77,7 @@ void JobOps::Remember(const Job& job, TimePoint now) {
   record->number = job.number_;
   record->group = job.txn_->number();
   record->type = job.type_;
+  record->context = job.context().name();
   record->auto_finalize = job.auto_finalize_;
   record->auto_dismiss = job.auto_dismiss_;
   record->outcome = *job.outcome_;

@@ -229,6 +229,8 @@ class JobOps {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static std::vector<JobRef> JobsAfter(const JobCore& core, uint64_t after, size_t max)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
+  // Its number.
+  static uint64_t GroupOf(const Job& job) { return HasOwnGroup(job) ? job.number_ : job.txn_->number(); }
   static Job* FindById(JobCore& core, std::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex);
   static size_t OpenJobs(const JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { return core.open_jobs_; }
   static void RefuseNewJobs(JobCore& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) { core.closing_ = true; }

@@ -18,7 +18,7 @@ namespace jobcore::inline JOBCORE_ABI {
 void JobOps::GetInfo(const Job& job, TimePoint now, monitor::JobInfo& info) {
   info.id = job.id_;
   info.number = job.number_;
-  info.group = HasOwnGroup(job) ? job.number_ : job.txn_->number();
+  info.group = GroupOf(job);
   // Most jobs are as the one before that the record is of.
   if (info.type != job.type_) info.type = job.type_;
   if (const std::string& context = job.context().name(); info.context != context) info.context = context;

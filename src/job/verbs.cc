@@ -216,6 +216,16 @@ Job* Find(JobCore& core, uint64_t number) {
   return JobOps::Jobs(core).Find(number);
 }
 
+std::vector<Job*> FindGroup(JobCore& core, uint64_t group) {
+  core.mutex().AssertHeld("monitor::FindGroup");
+  std::vector<Job*> members;
+  const internal::JobRegistry& jobs = JobOps::Jobs(core);
+  for (auto entry = jobs.begin(); entry != jobs.end(); ++entry) {
+    if (JobOps::GroupOf(*entry->job) == group) members.push_back(entry->job);
+  }
+  return members;
+}
+
 absl::Status Pause(Job& job, std::string_view reason) {
   job.core().mutex().AssertHeld("monitor::Pause");
   return JobOps::Pause(job, reason);

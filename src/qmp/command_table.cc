@@ -47,6 +47,13 @@ const Command* CommandTable::Find(std::string_view name) const {
   return found == commands_.end() ? nullptr : &found->second;
 }
 
+std::vector<const Command*> CommandTable::All() const {
+  std::vector<const Command*> all;
+  all.reserve(commands_.size());
+  for (const auto& [name, command] : commands_) all.push_back(&command);
+  return all;
+}
+
 std::string CommandTable::Documentation() const {
   std::string text;
   for (const auto& [name, command] : commands_) {

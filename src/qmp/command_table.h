@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "job-common/coroutine.h"
@@ -22,16 +23,21 @@
 
 namespace jobcore::inline JOBCORE_ABI::qmp {
 
+class Session;
+
 struct Command {
   // In the monitor's context. A handler that has to wait does so as a coroutine: the session that sent the command
   // waits with it, all others go on. The arguments live until it has finished.
   using Handler = std::function<Co<Reply>(Arguments)>;
+  // Of one about the conversation itself.
+  using SessionHandler = std::function<Reply(Session&, Arguments)>;
 
   std::string_view name = {};
   std::string_view help = {};
   const Type* arguments = &kNoArguments;
   Handler handler = nullptr;
-  bool allows_oob = false;  // may be executed out of band, ahead of those that came before it
+  SessionHandler session_handler = nullptr;  // in place of `handler`
+  bool allows_oob = false;                   // may be executed out of band, ahead of those that came before it
 };
 
 class CommandTable {
@@ -57,6 +63,8 @@ class CommandTable {
 
   // Null: there is none of that name.
   const Command* Find(std::string_view name) const;
+
+  std::vector<const Command*> All() const;  // by name
 
   // For people: a line of Markdown for each.
   std::string Documentation() const;

@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <string_view>
@@ -16,6 +17,7 @@ Connection::Connection(AioContext& context, Monitor& monitor, internal::UniqueFd
     : limits_(limits), on_change_(std::move(on_change)), socket_(std::move(socket)) {
   session_ = Session::Create(monitor, [this](const std::string& line) { Send(line); });
   session_->OnProgress([this] { Settle(); });
+  session_->SetRoom([this] { return HasRoom(); });
   absl::StatusOr<std::unique_ptr<FdHandler>> handler = FdHandler::Create(
       context, "monitor connection", socket_.get(), interest_, [this](FdEvents events) { OnSocket(events); });
   if (handler.ok()) {
@@ -26,11 +28,15 @@ Connection::Connection(AioContext& context, Monitor& monitor, internal::UniqueFd
   }
 }
 
-Connection::~Connection() { Close(); }
+Connection::~Connection() {
+  Close();
+  session_->DropEventSource();
+}
 
 void Connection::OnSocket(FdEvents events) {
   const bool was_reading = Has(interest_, FdEvents::kReadable);
   if (Has(events, FdEvents::kWritable)) Flush();
+  if (!closed() && Has(events, FdEvents::kWritable) && HasRoom()) session_->OnRoom();
   if (!closed() && Has(events, FdEvents::kReadable) && was_reading) ReadSome();
   // Gone altogether: nobody would read an answer.
   if (!closed() && Has(events, FdEvents::kError) && (ended_ || !was_reading)) return Close();
@@ -50,11 +56,16 @@ void Connection::ReadSome() {
   }
 }
 
+void Connection::SendEvent(const std::string& line) {
+  session_->SendEvent(line);
+  if (unsent() > limits_.unsent + longest_) Close();
+}
+
 void Connection::Send(const std::string& line) {
   if (closed()) return;
+  longest_ = std::max(longest_, line.size());
   output_.append(line).append("\r\n");
   Flush();
-  if (unsent() > limits_.unsent) return Close();
   Settle();
 }
 
@@ -71,14 +82,16 @@ void Connection::Flush() {
     output_.erase(0, sent_);
     sent_ = 0;
   }
-  if (all_sent()) on_change_();
+  if (!all_sent()) return;
+  longest_ = 0;
+  on_change_();
 }
 
 void Connection::Settle() {
   if (handler_ == nullptr) return;
   if (ended_ && session_->idle() && all_sent()) return Close();
   FdEvents wanted = FdEvents::kNone;
-  if (!ended_ && session_->ready() && unsent() <= limits_.unsent_to_read) wanted = wanted | FdEvents::kReadable;
+  if (!ended_ && session_->ready() && HasRoom()) wanted = wanted | FdEvents::kReadable;
   if (!all_sent()) wanted = wanted | FdEvents::kWritable;
   if (wanted == interest_) return;
   interest_ = wanted;

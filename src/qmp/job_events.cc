@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <utility>
+#include <vector>
 
 #include "job-monitor/job_monitor.h"
 #include "job-monitor/job_query.h"
@@ -51,14 +52,41 @@ void JobEvents::Pump() {
         if (Job* const job = monitor::Find(core_, event.job_number)) jobs_[event.job_number] = {JobRef(*job)};
       }
     }
-    if (page.lost > 0) {  // the ends of some may have been among them
-      JobLock lock(core_);
-      std::erase_if(jobs_, [](const auto& known) ABSL_EXCLUSIVE_LOCKS_REQUIRED(job_mutex) {
-        return known.second.job->status() == JobStatus::kNull;
-      });
-    }
+    if (page.lost > 0) CatchUp(cursor_.next - page.events.size());
     if (page.events.empty()) return;
     for (const JobEvent& event : page.events) Send(event);
+  }
+}
+
+void JobEvents::LearnOfJobs() {
+  for (const monitor::JobInfo& info : monitor::SnapshotJobs(core_)) {
+    if (jobs_.contains(info.number)) continue;
+    JobLock lock(core_);
+    if (Job* const job = monitor::Find(core_, info.number)) jobs_[info.number] = {JobRef(*job)};
+  }
+}
+
+void JobEvents::CatchUp(uint64_t kept) {
+  LearnOfJobs();
+  std::vector<uint64_t> numbers;  // to tell of a job's end is to forget it
+  numbers.reserve(jobs_.size());
+  for (const auto& [number, known] : jobs_) numbers.push_back(number);
+  for (const uint64_t number : numbers) {
+    Known& known = jobs_[number];
+    monitor::JobInfo info;
+    {
+      JobLock lock(core_);
+      info = monitor::Query(*known.job);
+    }
+    known.started = info.times.started.has_value();
+    if (info.last_event >= kept || info.status == known.told) continue;
+    JobEvent news;
+    news.job_number = number;
+    news.job_id = info.id;
+    news.status = info.status;
+    news.time = info.status_since;
+    if (info.outcome.has_value()) news.outcome = *info.outcome;
+    Send(news);
   }
 }
 
@@ -79,6 +107,11 @@ void JobEvents::Send(const JobEvent& event) {
   if (event.kind != JobEvent::Kind::kStatus) return;
 
   const auto known = jobs_.find(event.job_number);
+  if (event.status == JobStatus::kNull && known != jobs_.end() && !known->second.ended) SendLostEnd(event);
+  if (known != jobs_.end()) {
+    known->second.told = event.status;
+    known->second.ended |= event.status == JobStatus::kConcluded;
+  }
   if (event.status == JobStatus::kRunning && known != jobs_.end()) known->second.started = true;
   if (event.status == JobStatus::kConcluded && job != nullptr && known->second.started) SendEnd(event, *job);
   SendStatus(event);
@@ -90,6 +123,16 @@ void JobEvents::Send(const JobEvent& event) {
     send_(EventLine("BLOCK_JOB_PENDING", data, core_.WallTimeOf(event.time)));
   }
   if (event.status == JobStatus::kNull && known != jobs_.end()) jobs_.erase(known);
+}
+
+void JobEvents::SendLostEnd(const JobEvent& gone) {
+  {
+    JobLock lock(core_);
+    if (!monitor::Query(*jobs_[gone.job_number].job).times.concluded.has_value()) return;  // it was never to be
+  }
+  JobEvent end = gone;
+  end.status = JobStatus::kConcluded;
+  Send(end);
 }
 
 void JobEvents::SendStatus(const JobEvent& event) {

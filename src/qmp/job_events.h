@@ -20,6 +20,7 @@
 #include "job-common/job_event.h"
 #include "job-common/job_mutex.h"
 #include "job-common/job_outcome.h"
+#include "job-common/job_status.h"
 #include "job-common/job_times.h"
 #include "job-monitor/event_observer.h"
 #include "qmp/json_value.h"
@@ -47,15 +48,24 @@ class JobEvents {
   void Pump() JOBCORE_EXCLUDES(job_mutex);
 
  private:
-  // A job that can be asked what it is like until it has told its end. Those that came to it before this did, or in
-  // a flood of which the ring has kept nothing, are not here: for them the plain events must do.
+  // A job that can be asked what it is like until it has told its end. Those that came before this did are not here:
+  // for them the plain events must do.
   struct Known {
     JobRef job;
     bool started = false;
     bool ready = false;  // it has been said that it is
+    bool ended = false;  // … that it has concluded
+    JobStatus told = JobStatus::kUndefined;
   };
 
+  // The ring has lost events in front of number `kept`: tells of each job how it has become, unless there is news of it
+  // among those that are left. What was in between is not told.
+  void CatchUp(uint64_t kept) JOBCORE_EXCLUDES(job_mutex);
+  void LearnOfJobs() JOBCORE_EXCLUDES(job_mutex);
+
   void Send(const JobEvent& event) JOBCORE_EXCLUDES(job_mutex);
+  // Of a job that has gone before it was said that it had concluded.
+  void SendLostEnd(const JobEvent& gone) JOBCORE_EXCLUDES(job_mutex);
   void SendStatus(const JobEvent& event);
   void SendBlockEvent(std::string_view name, const JobEvent& event, const Job& job, JsonObject more = {})
       JOBCORE_EXCLUDES(job_mutex);

@@ -7,9 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <utility>
 
-#include "qmp/unix_socket.h"
+#include "block/unique_fd.h"
 
 namespace jobcore::inline JOBCORE_ABI::qmp {
 
@@ -17,20 +18,19 @@ Server::Server(AioContext& context, Monitor& monitor, Options options)
     : context_(context),
       monitor_(monitor),
       options_(std::move(options)),
+      retry_(context, "monitor sockets", [this] { AcceptAgain(); }),
       sweep_(context, "monitor connections", [this] { Sweep(); }) {}
 
 Server::~Server() { StopListening(); }
 
 absl::Status Server::Listen(const std::string& path) {
   // For other users, the kernel's check is too coarse: MayConnect tells them apart.
-  absl::StatusOr<internal::UniqueFd> socket = ListenOnUnixSocket(path, options_.allowed_users.empty() ? 0600 : 0666);
+  absl::StatusOr<UnixListener> socket = UnixListener::Open(path, options_.allowed_users.empty() ? 0600 : 0666);
   if (!socket.ok()) return socket.status();
-  auto listener = std::make_unique<Listener>();
-  listener->path = path;
-  listener->socket = *std::move(socket);
+  auto listener = std::make_unique<Listener>(Listener{.socket = *std::move(socket), .handler = nullptr});
   Listener& made = *listener;
   absl::StatusOr<std::unique_ptr<FdHandler>> handler = FdHandler::Create(
-      context_, "monitor socket", made.socket.get(), FdEvents::kReadable, [this, &made](FdEvents) { Accept(made); });
+      context_, "monitor socket", made.socket.fd(), FdEvents::kReadable, [this, &made](FdEvents) { Accept(made); });
   if (!handler.ok()) return handler.status();
   made.handler = *std::move(handler);
   listeners_.push_back(std::move(listener));
@@ -38,15 +38,18 @@ absl::Status Server::Listen(const std::string& path) {
 }
 
 void Server::Accept(Listener& listener) {
-  // Those who are too many wait in the socket's queue. (So do those for whom there is no descriptor.)
+  constexpr Nanoseconds kRetry = std::chrono::milliseconds(100);
+  // Those who are too many wait in the socket's queue, as do those for whom there is no descriptor.
   if (connections_.size() >= options_.max_clients) {
     (void)listener.handler->SetInterest(FdEvents::kNone);
     return;
   }
-  internal::UniqueFd client(accept4(listener.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  internal::UniqueFd client(accept4(listener.socket.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!client) {
     const bool for_lack_of_something = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
-    if (for_lack_of_something && !connections_.empty()) (void)listener.handler->SetInterest(FdEvents::kNone);
+    if (!for_lack_of_something) return;
+    (void)listener.handler->SetInterest(FdEvents::kNone);
+    retry_.ArmAt(SaturatingAdd(context_.clock().Now(), kRetry));
     return;
   }
   if (!MayConnect(client.get())) return;
@@ -71,7 +74,10 @@ void Server::OnChange() {
 }
 
 void Server::Sweep() {
-  if (std::erase_if(connections_, [](const auto& connection) { return connection->closed(); }) == 0) return;
+  if (std::erase_if(connections_, [](const auto& connection) { return connection->closed(); }) > 0) AcceptAgain();
+}
+
+void Server::AcceptAgain() {
   for (const std::unique_ptr<Listener>& listener : listeners_) {
     (void)listener->handler->SetInterest(FdEvents::kReadable);
   }
@@ -82,7 +88,7 @@ bool Server::all_sent() const {
 }
 
 void Server::StopListening() {
-  for (const std::unique_ptr<Listener>& listener : listeners_) unlink(listener->path.c_str());
+  retry_.Disarm();
   listeners_.clear();
 }
 

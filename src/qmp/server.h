@@ -14,12 +14,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "block/unique_fd.h"
 #include "job-common/aio_context.h"
 #include "job-common/fwd.h"
 #include "job-common/job_mutex.h"
 #include "qmp/connection.h"
 #include "qmp/session.h"
+#include "qmp/unix_socket.h"
 
 namespace jobcore::inline JOBCORE_ABI::qmp {
 
@@ -50,12 +50,12 @@ class Server {
 
  private:
   struct Listener {
-    std::string path;
-    internal::UniqueFd socket;
+    UnixListener socket;
     std::unique_ptr<FdHandler> handler;
   };
 
   void Accept(Listener& listener);
+  void AcceptAgain();
   bool MayConnect(int fd) const;
   void OnChange() JOBCORE_EXCLUDES(job_mutex);
   void Sweep();
@@ -64,6 +64,8 @@ class Server {
   Monitor& monitor_;
   const Options options_;
   std::vector<std::unique_ptr<Listener>> listeners_;
+  // When a client could not be accepted for lack of something that others may give back.
+  AioTimer retry_;
   // Connections close inside their own callbacks: they are removed later.
   BottomHalf sweep_;
   std::vector<std::unique_ptr<Connection>> connections_;

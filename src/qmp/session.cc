@@ -34,11 +34,21 @@ void Session::Greet() {
 
 void Session::Feed(std::string_view bytes) {
   framer_.Feed(bytes, [this](absl::StatusOr<std::string> text) { Receive(std::move(text)); });
-  if (!serving_ && !waiting_.empty()) Spawn("monitor session", Serve(shared_from_this()));
+  ServeWaiting();
+}
+
+void Session::ServeWaiting() {
+  if (!serving_ && !waiting_.empty() && HasRoom()) Spawn("monitor session", Serve(shared_from_this()));
+}
+
+void Session::OnRoom() {
+  ServeWaiting();
+  PumpEvents();
 }
 
 void Session::Receive(absl::StatusOr<std::string> text) {
   if (closed_) return;
+  const size_t bytes = text.ok() ? text->size() : 0;
   absl::StatusOr<JsonValue> value = text.ok() ? ParseJson(*text) : text.status();
   Request request;
   if (value.ok()) {
@@ -47,7 +57,8 @@ void Session::Receive(absl::StatusOr<std::string> text) {
     request.error = GenericError(std::string(value.status().message()));
   }
   if (!request.oob || request.error.has_value()) {
-    waiting_.push_back(std::move(request));
+    waiting_.push_back({std::move(request), bytes});
+    waiting_bytes_ += bytes;
     return;
   }
   // Out of band: beside whatever is being carried out.
@@ -59,11 +70,12 @@ void Session::Receive(absl::StatusOr<std::string> text) {
 
 Co<void> Session::Serve(std::shared_ptr<Session> self) {
   self->serving_ = true;
-  while (!self->waiting_.empty()) {
-    Request request = std::move(self->waiting_.front());
+  while (!self->waiting_.empty() && self->HasRoom()) {
+    Waiting next = std::move(self->waiting_.front());
     self->waiting_.pop_front();
-    Reply reply = co_await self->Execute(request);
-    self->Answer(request, std::move(reply));
+    Reply reply = co_await self->Execute(next.request);
+    self->waiting_bytes_ -= next.bytes;
+    self->Answer(next.request, std::move(reply));
     self->on_progress_();
   }
   self->serving_ = false;
@@ -107,6 +119,7 @@ Co<Reply> Session::Execute(Request& request) {
   if (std::optional<Error> error = monitor_.check(*command)) co_return *std::move(error);
   const Executing executing(monitor_);
   try {
+    if (command->session_handler != nullptr) co_return command->session_handler(*this, Arguments(request.arguments));
     co_return co_await command->handler(Arguments(request.arguments));
   } catch (const std::exception& error) {  // of the standard library: no memory, no thread
     co_return GenericError(absl::StrCat("The command ", request.command, " has failed: ", error.what()));
@@ -122,6 +135,7 @@ Reply Session::Negotiate(const JsonObject& arguments) {
 void Session::Answer(const Request& request, Reply reply) {
   if (closed_) return;
   monitor_.before_reply();
+  PumpEvents();
   if (closed_) return;  // too slow for what happened before
   JsonObject message;
   if (const Error* const error = reply.error()) {
@@ -131,6 +145,13 @@ void Session::Answer(const Request& request, Reply reply) {
   }
   if (request.id.has_value()) message.Set("id", *request.id);
   send_(WriteJson(std::move(message)));
+  if (!next_source_.has_value()) return;
+  source_ = *std::exchange(next_source_, std::nullopt);
+  PumpEvents();
+}
+
+void Session::PumpEvents() {
+  if (source_ != nullptr) source_->Pump();
 }
 
 void Session::SendEvent(const std::string& line) {
@@ -139,6 +160,7 @@ void Session::SendEvent(const std::string& line) {
 
 void Session::Close() {
   closed_ = true;
+  for (const Waiting& waiting : waiting_) waiting_bytes_ -= waiting.bytes;
   waiting_.clear();
 }
 

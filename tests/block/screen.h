@@ -62,6 +62,15 @@ class Screen {
       Down();
       return 1;
     }
+    if (first == '\a') return 1;
+    if (first == '\b') {
+      column_ -= std::min<size_t>(column_, 1);
+      return 1;
+    }
+    if (first == '\t') {  // echoed
+      column_ = std::min((column_ / 8 + 1) * 8, columns_);
+      return 1;
+    }
     EXPECT_GE(first, 0x20) << "unknown control character";
     const size_t length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
     if (text.size() < length) return 0;
@@ -83,6 +92,8 @@ class Screen {
     auto& line = lines_[row_];
     if (code == "[m") {
       colored_ = true;
+    } else if (code == "[G") {
+      column_ = std::stoul(parameter) - 1;
     } else if (code == "[A") {
       const size_t top = lines_.size() > rows_ ? lines_.size() - rows_ : 0;
       row_ -= std::min(row_ - top, std::stoul(parameter));

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -200,6 +203,77 @@ TEST_F(ServerTest, WhoDoesNotReadItsAnswersIsNotReadFrom) {
     for (size_t at = received.find("return"); at != std::string::npos; at = received.find("return", at + 1)) ++answers;
     return answers == 401;
   });
+}
+
+TEST_F(ServerTest, AnAnswerMayBeAsLargeAsItIs) {
+  commands_.Add("large", "", kAny, [](Arguments) { return Reply(JsonValue(std::string(4 << 20, 'x'))); });
+  Listen({.limits = {.unsent_to_read = 10'000, .unsent = 100'000}});
+  Client client(path_);
+  client.Send(kHello);
+  RunUntilSaid(client, R"({"return":{}})");
+  client.Send(R"({"execute":"large"}{"execute":"large"}{"execute":"ping"})");
+  for (int i = 0; i < 100; ++i) {
+    core_.main_context().RunOnce(/*may_block=*/false);
+    server_->SendEvent("event");
+  }
+  ASSERT_EQ(server_->clients(), 1u);
+  RunUntilSaid(client, R"({"return":"pong"})");
+}
+
+TEST_F(ServerTest, WhoDoesNotReadItsAnswersHasNothingCarriedOut) {
+  int carried_out = 0;
+  commands_.Add("count", "", kAny, [&carried_out](Arguments) {
+    ++carried_out;
+    return Reply(JsonValue(std::string(1 << 20, 'x')));
+  });
+  Listen();
+  Client client(path_);
+  client.Send(kHello);
+  RunUntilSaid(client, R"({"return":{}})");
+  for (int i = 0; i < 6; ++i) client.Send(R"({"execute":"count"})");
+  for (int i = 0; i < 100; ++i) core_.main_context().RunOnce(/*may_block=*/false);
+  EXPECT_LT(carried_out, 3);
+  RunUntil([&] {
+    client.Received();
+    return carried_out == 6 && server_->all_sent();
+  });
+}
+
+TEST_F(ServerTest, OfSeveralWhoOpenOneStaleSocketOneGetsIt) {
+  // Somebody is between the look at the old socket and the making of the new one: it has the lock.
+  const internal::UniqueFd other(open((path_ + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  ASSERT_EQ(flock(other.get(), LOCK_EX), 0);
+  server_ = std::make_unique<Server>(core_.main_context(), monitor_, Server::Options());
+  EXPECT_TRUE(absl::IsAlreadyExists(server_->Listen(path_)));
+  ASSERT_EQ(flock(other.get(), LOCK_UN), 0);
+  EXPECT_TRUE(server_->Listen(path_).ok());
+  server_.reset();
+  EXPECT_TRUE(std::filesystem::is_empty(folder_)) << "the lock has gone, too";
+}
+
+TEST_F(ServerTest, ANameThatIsAnotherOnesByNowStays) {
+  Listen();
+  ASSERT_EQ(unlink(path_.c_str()), 0);
+  const internal::UniqueFd another(open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  server_.reset();
+  EXPECT_TRUE(std::filesystem::exists(path_));
+}
+
+TEST_F(ServerTest, WithoutADescriptorClientsWaitAndNothingSpins) {
+  Listen();
+  rlimit limit = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  Client client(path_);
+  const int next = dup(0);  // the lowest that is free
+  close(next);
+  const rlimit none = {.rlim_cur = static_cast<rlim_t>(next), .rlim_max = limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const TimePoint begin = Clock::System().Now();
+  core_.main_context().RunOnce(/*may_block=*/true, begin + std::chrono::seconds(10));  // it tries
+  core_.main_context().RunOnce(/*may_block=*/true, begin + std::chrono::seconds(10));  // … and again a little later
+  EXPECT_GE(Clock::System().Now() - begin, std::chrono::milliseconds(90));
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  RunUntilSaid(client, "QMP");
 }
 
 TEST_F(ServerTest, ClientsBeyondTheLimitWait) {

@@ -200,6 +200,32 @@ TEST_F(SessionTest, WhoPipelinesTooMuchIsToBeReadNoFurther) {
   EXPECT_TRUE(session->ready());
 }
 
+TEST_F(SessionTest, WhatWaitsIsBoundedInBytesToo) {
+  std::vector<std::string> said;
+  const std::shared_ptr<Session> session = Negotiated(said);
+  session->Feed(R"({"execute":"wait"})");
+  EXPECT_TRUE(session->ready());
+  session->Feed(R"({"execute":"ping","id":")" + std::string(Session::kMaxWaitingBytes, 'x') + R"("})");
+  EXPECT_FALSE(session->ready());
+  Release();
+  EXPECT_TRUE(session->ready());
+  EXPECT_EQ(said.size(), 2u);
+}
+
+TEST_F(SessionTest, NothingIsCarriedOutForWhomThereIsNoRoom) {
+  std::vector<std::string> said;
+  const std::shared_ptr<Session> session = Negotiated(said);
+  bool room = false;
+  session->SetRoom([&room] { return room; });
+  session->Feed(R"({"execute":"ping"}{"execute":"ping"})");
+  EXPECT_THAT(said, IsEmpty());
+  EXPECT_FALSE(session->idle());
+  room = true;
+  session->OnRoom();
+  EXPECT_THAT(said, ElementsAre(HasSubstr("pong"), HasSubstr("pong")));
+  EXPECT_TRUE(session->idle());
+}
+
 TEST_F(SessionTest, RandomBytesGetAnswersAndDoNoHarm) {
   for (unsigned seed = 0; seed < 200; ++seed) {
     std::mt19937 random(seed);

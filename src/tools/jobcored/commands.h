@@ -12,14 +12,18 @@ namespace jobcored {
 
 class Daemon;
 
-void AddMiscCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);         // query-version, quit
-void AddNodeCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);         // blockdev-add, -del, …
-void AddIOThreadCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);     // object-add, -del, …
-void AddJobCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);          // job-*, query-jobs
-void AddBlockJobCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);     // block-job-*, query-block-jobs
-void AddStartCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);        // blockdev-backup, -mirror, …
-void AddTransactionCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);  // transaction
-void AddExportCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);       // nbd-server-*, block-export-*
+void AddMiscCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);          // query-version, quit
+void AddNodeCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);          // blockdev-add, -del, …
+void AddIOThreadCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);      // object-add, -del, …
+void AddJobCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);           // job-*, query-jobs
+void AddBlockJobCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);      // block-job-*, query-block-jobs
+void AddStartCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);         // blockdev-backup, -mirror, …
+void AddTransactionCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);   // transaction
+void AddFullJobCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);       // x-query-jobs, x-job-pause, …
+void AddGroupCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);         // x-group-*
+void AddSubscriptionCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);  // x-subscribe, …
+void AddDiagnosticCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);    // x-query-waits, -contention
+void AddExportCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);        // nbd-server-*, block-export-*
 
 }  // namespace jobcored
 

@@ -11,6 +11,7 @@
 #include "job-monitor/job_query.h"
 #include "job-monitor/job_wait.h"
 #include "tools/jobcored/commands.h"
+#include "tools/jobcored/log.h"
 
 namespace jobcored {
 
@@ -29,7 +30,11 @@ Daemon::Daemon(jobcore::qmp::Server::Options options)
       monitor{.commands = commands,
               .version = Version(),
               .before_reply = [this] { events.Pump(); },
-              .check = [this](const jobcore::qmp::Command& command) { return Refuse(command); },
+              .check =
+                  [this](const jobcore::qmp::Command& command) {
+                    Log(LogLevel::kDebug, absl::StrCat("command ", std::string(command.name)));
+                    return Refuse(command);
+                  },
               .on_executed = [this] { core.main_context().wait_domain().Kick(); }},
       server(core.main_context(), monitor, std::move(options)),
       events(core, [this](const std::string& line) { server.SendEvent(line); }) {
@@ -40,6 +45,10 @@ Daemon::Daemon(jobcore::qmp::Server::Options options)
   AddBlockJobCommands(commands, *this);
   AddStartCommands(commands, *this);
   AddTransactionCommands(commands, *this);
+  AddFullJobCommands(commands, *this);
+  AddGroupCommands(commands, *this);
+  AddSubscriptionCommands(commands, *this);
+  AddDiagnosticCommands(commands, *this);
   AddExportCommands(commands, *this);
 }
 
@@ -79,8 +88,16 @@ void DismissAll(jobcore::JobCore& core) JOBCORE_EXCLUDES(jobcore::job_mutex) {
 
 }  // namespace
 
+namespace {
+
+bool IsQuery(std::string_view command) {
+  return command.starts_with("query-") || command.starts_with("x-query-") || command == "x-subscribe";
+}
+
+}  // namespace
+
 std::optional<jobcore::qmp::Error> Daemon::Refuse(const jobcore::qmp::Command& command) const {
-  if (!ending_ || command.name == "quit" || command.name.starts_with("query-")) return std::nullopt;
+  if (!ending_ || command.name == "quit" || IsQuery(command.name)) return std::nullopt;
   return jobcore::qmp::GenericError("The daemon is about to end");
 }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "job-monitor/job_monitor.h"
 #include "qmp/job_events.h"
+#include "tools/jobcored/later_answer.h"
 
 namespace jobcored {
 
@@ -58,34 +59,6 @@ Reply Dismiss(Daemon& daemon, const Family& family, Arguments args) {
     return monitor::Dismiss(job);
   });
 }
-
-namespace {
-
-// What a verb is answered with later; who waits for it is woken through the core.
-class LaterAnswer {
- public:
-  explicit LaterAnswer(jobcore::JobCore& core) : core_(core) {}
-
-  jobcore::VerbReply ToBeSent() {
-    return jobcore::VerbReply(core_.main_context(), [answer = answer_, &core = core_](absl::Status status) {
-      *answer = std::move(status);
-      core.main_context().wait_domain().Kick();
-    });
-  }
-  Co<absl::Status> Await(std::string_view name) JOBCORE_EXCLUDES(jobcore::job_mutex) {
-    const auto missing = [&answer = *answer_] { return !answer.has_value(); };
-    // Not watched: how long it takes is the job's business.
-    absl::Status waited = co_await AioWaitWhile(core_, missing, {.name = name, .watched = false});
-    if (!waited.ok()) co_return waited;
-    co_return **answer_;
-  }
-
- private:
-  jobcore::JobCore& core_;
-  const std::shared_ptr<std::optional<absl::Status>> answer_ = std::make_shared<std::optional<absl::Status>>();
-};
-
-}  // namespace
 
 Co<Reply> Complete(Daemon& daemon, const Family& family, Arguments args) {
   LaterAnswer answer(daemon.core);

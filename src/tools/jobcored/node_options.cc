@@ -108,7 +108,7 @@ constexpr Field kNodeFields[] = {
     {.name = "cache", .type = &kCache, .optional = true},
     {.name = "read-only", .type = &kBool, .optional = true},
     {.name = "auto-read-only", .type = &kBool, .optional = true},
-    {.name = "force-share", .type = &kBool, .optional = true, .otherwise = false},
+    {.name = "force-share", .type = &kBool, .optional = true},
     {.name = "detect-zeroes", .type = &kDetectZeroes, .optional = true},
 };
 
@@ -121,10 +121,12 @@ struct Common {
   bool direct = false;
   bool no_flush = false;
   bool discard = false;
+  bool force_share = false;
 
   void Read(Arguments options) {
     Set(read_only, options, "read-only");
     Set(auto_read_only, options, "auto-read-only");
+    Set(force_share, options, "force-share");
     if (options.Has("discard")) discard = options.String("discard") == "unmap";
     if (!options.Has("cache")) return;
     const Arguments cache = options.Object("cache");
@@ -166,6 +168,7 @@ std::vector<block::FaultRule> FaultRules(Arguments options) {
   if (!options.Has("inject-error")) return rules;
   for (const jobcore::qmp::JsonValue& value : options.List("inject-error")) {
     const Arguments rule(*value.AsObject());
+    if (rule.Int("errno") <= 0) continue;  // what it returns is no error, there either
     block::FaultRule made = {
         .operation = *OperationOf(rule), .error = static_cast<int>(rule.Int("errno")), .once = rule.Bool("once")};
     if (const std::optional<int64_t> sector = rule.OptionalInt("sector"); sector.value_or(-1) >= 0) {
@@ -192,6 +195,9 @@ class Maker {
     } else {
       node.name = UnusedName();
     }
+    if (common.force_share && !common.read_only) {
+      return absl::InvalidArgumentError("force-share=on can only be used with read-only images");
+    }
     absl::StatusOr<NodePtr> made = MakeOfDriver(options, common, std::move(node));
     if (made.ok() && named) made_.push_back(*made);
     return made;
@@ -216,6 +222,7 @@ class Maker {
     if (driver == "null-co") return MakeNull(options, std::move(node));
     absl::StatusOr<NodePtr> below = Below(options.Value(driver == "raw" ? "file" : "image"), common);
     if (!below.ok()) return below.status();
+    if ((*below)->read_only()) node.read_only = true;  // opened so, because nothing else was allowed
     if (driver == "raw") return MakeRaw(options, std::move(node), *std::move(below));
     return block::MakeFaultNode(core_,
                                 {.node = std::move(node), .image = *std::move(below), .rules = FaultRules(options)});
@@ -242,12 +249,7 @@ class Maker {
     file.engine = options.String("aio") == "threads" ? &engines_.threads() : &engines_.uring();
     const std::string& locking = options.String("locking");
     file.locking = locking == "on" ? Locking::kOn : locking == "off" ? Locking::kOff : Locking::kAuto;
-    if (options.Bool("force-share")) {
-      if (!common.read_only) {
-        return absl::InvalidArgumentError("force-share=on can only be used with read-only images");
-      }
-      file.locking = Locking::kOff;
-    }
+    if (common.force_share) file.locking = Locking::kOff;
     absl::StatusOr<NodePtr> opened = block::OpenFileNode(core_, file);
     if (absl::IsPermissionDenied(opened.status()) && common.auto_read_only && !common.read_only) {
       file.node.read_only = true;
@@ -275,7 +277,6 @@ class Maker {
     for (const std::string_view name : {"offset", "size"}) {
       if (absl::Status s = NotNegative(options, name); !s.ok()) return s;
     }
-    if (file->read_only()) node.read_only = true;  // opened so, because nothing else was allowed
     block::RawOptions raw = {
         .node = std::move(node), .file = std::move(file), .offset = static_cast<uint64_t>(options.Int("offset"))};
     if (const std::optional<int64_t> size = options.OptionalInt("size")) raw.size = static_cast<uint64_t>(*size);

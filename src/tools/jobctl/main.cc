@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// jobctl: runs jobs from the command line.
+// jobctl: runs jobs from the command line, or controls those of a daemon.
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -14,6 +14,7 @@
 #include "tools/jobctl/backup_command.h"
 #include "tools/jobctl/export_command.h"
 #include "tools/jobctl/mirror_command.h"
+#include "tools/jobctl/remote_main.h"
 #include "tools/jobctl/verify_command.h"
 
 #ifndef JOBCORE_VERSION  // set by the build
@@ -251,8 +252,10 @@ CLI::App* AddVerify(CLI::App& app, jobctl::VerifyCommand& command) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (jobctl::IsRemote(argc, argv)) return jobctl::RemoteMain(argc, argv);
   CLI::App app("Runs long-running jobs: start, watch, finalize, cancel", "jobctl");
   app.set_version_flag("--version", "jobctl " JOBCORE_VERSION);
+  app.footer("jobctl --connect SOCKET COMMAND controls the jobs of a daemon: see jobctl --connect SOCKET --help");
   app.require_subcommand(1);
   jobctl::BackupCommand backup;
   jobctl::MirrorCommand mirror;

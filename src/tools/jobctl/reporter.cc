@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "block/file_error.h"
 #include "tools/jobctl/format.h"
+#include "tools/jobctl/job_table.h"
 #include "tools/jobctl/put.h"
 
 namespace jobctl {
@@ -20,14 +21,7 @@ using jobcore::JobEvent;
 using jobcore::JobOutcome;
 using jobcore::JobStatus;
 using jobcore::Nanoseconds;
-using jobcore::ProgressSnapshot;
 using jobcore::monitor::JobInfo;
-
-std::string Pad(std::string_view text, size_t width) {
-  std::string result(text);
-  if (result.size() < width) result.append(width - result.size(), ' ');
-  return result;
-}
 
 class TextReporter final : public Reporter {
  public:
@@ -35,22 +29,24 @@ class TextReporter final : public Reporter {
     if (event.kind == JobEvent::Kind::kStatus && event.status == JobStatus::kNull)
       return;  // dismissed: of no interest to people
     id_width_ = std::max(id_width_, event.job_id.size());
-    Line(Stamp(time) + Pad(event.job_id, id_width_) + "  " + ToString(event));
+    Line(Stamp(time) + " " + Left(event.job_id, id_width_) + "  " + ToString(event));
   }
-  void EventsLost(Nanoseconds time, uint64_t count) override { Line(absl::StrCat(Stamp(time), count, " events lost")); }
+  void EventsLost(Nanoseconds time, uint64_t count) override {
+    Line(absl::StrCat(Stamp(time), " ", count, " events lost"));
+  }
   Nanoseconds interval() const override { return std::chrono::seconds(2); }
   void Progress(Nanoseconds time, const std::vector<JobInfo>& jobs) override {
     for (const JobInfo& job : jobs) {
-      if (!IsCompleted(job.status)) Line(Stamp(time) + ProgressLine(job));
+      if (!IsCompleted(job.status)) Line(Stamp(time) + " " + ProgressText(job, id_width_));
     }
   }
   void Ask(const Question& question) override { Line(ToString(question)); }
   void Clients(Nanoseconds time, const ClientReport& report) override {
-    Line(absl::StrCat(Stamp(time), Pad(report.job, id_width_), "  ", ToString(report)));
+    Line(absl::StrCat(Stamp(time), " ", Left(report.job, id_width_), "  ", ToString(report)));
   }
   void Summary(Nanoseconds time, int, const std::vector<JobSummary>& jobs) override {
     for (const JobSummary& job : jobs) {
-      std::string line = absl::StrCat(Stamp(time), Pad(job.id, id_width_), "  ");
+      std::string line = absl::StrCat(Stamp(time), " ", Left(job.id, id_width_), "  ");
       if (job.outcome.succeeded()) {
         absl::StrAppend(&line, "done  ", ToString(job));
       } else {
@@ -61,20 +57,6 @@ class TextReporter final : public Reporter {
   }
 
  private:
-  static std::string Stamp(Nanoseconds time) {
-    const std::string seconds = Seconds(time);
-    return absl::StrCat("[", std::string(seconds.size() < 8 ? 8 - seconds.size() : 0, ' '), seconds, "] ");
-  }
-  std::string ProgressLine(const JobInfo& job) const {
-    const ProgressSnapshot& p = job.progress;
-    const uint64_t percent = p.total == 0 ? 0 : p.current * 100 / p.total;
-    return absl::StrCat(Pad(job.id, id_width_), "  ", jobcore::internal::ToAbsl(JobStatusName(job.status)), "  ",
-                        absl::Dec(percent, absl::kSpacePad3), "%  ", HumanBytes(p.current), " of ", HumanBytes(p.total),
-                        "  ", HumanBytes(static_cast<uint64_t>(job.rate)), "/s",
-                        job.status == JobStatus::kReady ? absl::StrCat("  ", HumanBytes(p.total - p.current), " behind")
-                        : job.eta                       ? "  ETA " + Duration(*job.eta)
-                                                        : "");
-  }
   static void Line(const std::string& text) { Put(STDOUT_FILENO, text + "\n"); }
 
   size_t id_width_ = 0;

@@ -12,9 +12,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "block/file_error.h"
-#include "tools/jobctl/format.h"
+#include "tools/jobctl/job_table.h"
 #include "tools/jobctl/painter.h"
 #include "tools/jobctl/reporter.h"
 #include "tools/jobctl/status_line.h"
@@ -27,92 +26,11 @@ using jobcore::JobEvent;
 using jobcore::JobOutcome;
 using jobcore::JobStatus;
 using jobcore::Nanoseconds;
-using jobcore::ProgressSnapshot;
 using jobcore::internal::ToAbsl;
 using jobcore::monitor::JobInfo;
 
-constexpr std::string_view kGreen = "\x1b[32m";
-constexpr std::string_view kYellow = "\x1b[33m";
-constexpr std::string_view kRed = "\x1b[31m";
-constexpr std::string_view kCyan = "\x1b[36m";
-constexpr std::string_view kDim = "\x1b[2m";
-
 // Of the window, for what scrolls above.
 constexpr size_t kOtherLines = 4;
-
-struct OutcomeStyle {
-  std::string_view word;
-  std::string_view sgr;
-};
-OutcomeStyle StyleOf(JobOutcome::Kind kind) {
-  switch (kind) {
-    case JobOutcome::Kind::kSucceeded:
-      return {"done", kGreen};
-    case JobOutcome::Kind::kFailed:
-      return {"failed", kRed};
-    case JobOutcome::Kind::kCancelled:
-      break;
-  }
-  return {"cancelled", kYellow};
-}
-
-std::string Left(std::string text, size_t width) {
-  if (text.size() < width) text.append(width - text.size(), ' ');
-  return text;
-}
-std::string Right(const std::string& text, size_t width) {
-  return text.size() < width ? std::string(width - text.size(), ' ') + text : text;
-}
-
-// To no good end. (A ready job that is cancelled softly succeeds; when its Run has ended, any other cancel aborts it at
-// once.)
-bool IsCancelling(const JobInfo& job) {
-  return job.cancelling && job.status != JobStatus::kWaiting && job.status != JobStatus::kPending;
-}
-
-std::string State(const JobInfo& job) {
-  const std::string_view name = JobStatusName(job.status);
-  std::string text(name.data(), name.size());
-  if (IsCancelling(job)) return absl::StrCat("cancelling (", text, ")");
-  if (!job.pause_reasons.empty()) absl::StrAppend(&text, " (", absl::StrJoin(job.pause_reasons, ", "), ")");
-  return text;
-}
-
-// The line of a job, before the lines of all are aligned.
-struct Row {
-  const JobInfo* job = nullptr;
-  double fraction = 0;
-  std::string amount;
-  std::string rate;
-  std::string eta;
-  std::string state;
-};
-
-Row RowOf(const JobInfo& job) {
-  const ProgressSnapshot& p = job.progress;
-  // A job that is past its Run has done it all, even if there was nothing to do.
-  const bool done = job.status == JobStatus::kWaiting || job.status == JobStatus::kPending;
-  const bool runs = job.status == JobStatus::kRunning || job.status == JobStatus::kReady;
-  Row row;
-  row.job = &job;
-  row.fraction = done ? 1 : p.total == 0 ? 0 : static_cast<double>(p.current) / static_cast<double>(p.total);
-  row.amount = absl::StrCat(Right(HumanBytes(p.current), 8), " of ", HumanBytes(p.total));
-  if (runs) row.rate = absl::StrCat(HumanBytes(static_cast<uint64_t>(job.rate)), "/s");
-  if (job.status == JobStatus::kReady) {
-    row.eta = absl::StrCat(HumanBytes(p.total - p.current), " behind");  // of what clients write
-  } else if (job.eta) {
-    row.eta = absl::StrCat("ETA ", Duration(*job.eta));
-  }
-  row.state = State(job);
-  return row;
-}
-
-std::string_view ColorOf(const JobInfo& job) {
-  if (IsCancelling(job) || job.status == JobStatus::kAborting) return kRed;
-  if (IsPaused(job.status)) return kYellow;
-  if (job.status == JobStatus::kRunning || job.status == JobStatus::kReady) return kCyan;
-  return kGreen;
-}
 
 class TerminalReporter final : public Reporter {
  public:
@@ -127,11 +45,12 @@ class TerminalReporter final : public Reporter {
   }
   void EventsLost(Nanoseconds, uint64_t) override {}  // the bars tell
   void Progress(Nanoseconds, const std::vector<JobInfo>& jobs) override {
-    std::vector<Row> rows;
+    std::vector<JobInfo> going_on;
+    going_on.reserve(jobs.size());
     for (const JobInfo& job : jobs) {
-      if (!IsConcluded(job.status)) rows.push_back(RowOf(job));
+      if (!IsConcluded(job.status)) going_on.push_back(job);
     }
-    painter_.Paint(LinesOf(rows));
+    painter_.Paint(LinesOf(going_on));
   }
   void Ended(Nanoseconds time, const JobSummary& job) override {
     const OutcomeStyle style = StyleOf(job.outcome.kind);
@@ -174,53 +93,25 @@ class TerminalReporter final : public Reporter {
 
  private:
   StatusLine Happened(Nanoseconds time, const std::string& id) const {
-    return StatusLine().Add(absl::StrCat("[", Right(Seconds(time), 8), "]"), 0, kDim).Add(Left(id, id_width_), 0);
+    return StatusLine().Add(Stamp(time), 0, kDim).Add(Left(id, id_width_), 0);
   }
 
-  // All lines have the same columns, so that they are aligned whatever of them is dropped.
-  std::vector<StatusLine> LinesOf(const std::vector<Row>& rows) const {
-    size_t id = 0, amount = 0, rate = 0, eta = 0;
-    size_t state = 7;  // at least so wide, so that the bars do not change all the time; the same below
-    bool limit = false;
-    for (const Row& row : rows) {
-      id = std::max(id, row.job->id.size());
-      amount = std::max(amount, row.amount.size());
-      rate = std::max(rate, row.rate.size());
-      eta = std::max(eta, row.eta.size());
-      state = std::max(state, row.state.size());
-      limit = limit || row.job->speed != 0;
-    }
-    if (rate > 0) rate = std::max<size_t>(rate, 10);
-    if (eta > 0) eta = std::max<size_t>(eta, 8);
-    std::vector<StatusLine> lines;
-    for (size_t i = 0; i < JobsThatFit(rows.size()); ++i) {
-      const Row& row = rows[i];
-      StatusLine& line = lines.emplace_back();
-      line.Add(Left(row.job->id, id), 0);
-      line.AddBar(row.fraction, 3, ColorOf(*row.job));
-      line.Add(absl::StrCat(absl::Dec(static_cast<uint64_t>(row.fraction * 100), absl::kSpacePad3), "%"), 1);
-      line.Add(Right(row.amount, amount), 6).Add(Right(row.rate, rate), 4).Add(Right(row.eta, eta), 5);
-      line.Add(Left(row.state, state), 2, ColorOf(*row.job));
-      if (limit) line.Add(absl::StrCat("limit ", HumanBytes(static_cast<uint64_t>(row.job->speed)), "/s"), 7, kDim);
-    }
-    if (const size_t more = rows.size() - lines.size(); more > 0) {
-      lines.emplace_back().Add(absl::StrCat("and ", more, " more"), 0, kDim);
-    }
-    if (keys_ && !rows.empty()) lines.push_back(KeysLine(rows));
+  std::vector<StatusLine> LinesOf(const std::vector<JobInfo>& jobs) const {
+    std::vector<StatusLine> lines = JobTable(jobs, {.most = MostJobLines()});
+    if (keys_ && !jobs.empty()) lines.push_back(KeysLine(jobs));
     return lines;
   }
-  // All; or as many as leave room for what scrolls, for "and 3 more" and for the keys, but at least one.
-  static size_t JobsThatFit(size_t jobs) {
+  // What leaves room for the keys, and for what scrolls; but a job, and how many more there are.
+  static size_t MostJobLines() {
     const size_t lines = Painter::MostLines();
-    if (jobs + 1 + kOtherLines <= lines) return jobs;
-    return std::min(jobs, lines > 2 + kOtherLines ? lines - 2 - kOtherLines : 1);
+    return std::max<size_t>(lines > 1 + kOtherLines ? lines - 1 - kOtherLines : 0, 2);
   }
-  StatusLine KeysLine(const std::vector<Row>& rows) const {
+  StatusLine KeysLine(const std::vector<JobInfo>& jobs) const {
     bool paused = false, runs = false, goes_on = false;
-    for (const Row& row : rows) {
-      if (IsCancelling(*row.job)) continue;
+    for (const JobInfo& job : jobs) {
+      if (IsCancelling(job)) continue;
       goes_on = true;
-      (IsPaused(row.job->status) ? paused : runs) = true;
+      (IsPaused(job.status) ? paused : runs) = true;
     }
     StatusLine line;
     if (!goes_on) return line.Add("Ctrl-C exit at once", 0, kDim);
