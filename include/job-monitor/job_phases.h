@@ -92,7 +92,7 @@ enum class SnapshotPhase : PhaseNumber {
 enum class StartPhase : PhaseNumber { kNone = 0, kLaunch = 1 };
 enum class BackupPhase : PhaseNumber { kNone = 0, kPrepare = 1, kCopy = 2, kCommit = 3, kRollBack = 4 };
 
-namespace internal {
+namespace detail {
 
 template <typename... Phases>
 consteval uint32_t Next(Phases... phases) {
@@ -269,7 +269,7 @@ struct Graph<AsyncKind::kBackup> {
   }};
 };
 
-}  // namespace internal
+}  // namespace detail
 
 // --- All kinds, by name or number ---
 
@@ -286,11 +286,11 @@ struct KindInfo {
 };
 
 template <AsyncKind kKind>
-inline constexpr KindInfo kKindInfo = {kKind, internal::Graph<kKind>::kVersion,
-                                       internal::Graph<kKind>::kRefusedBesideItself, internal::Graph<kKind>::kPhases};
+inline constexpr KindInfo kKindInfo = {kKind, detail::Graph<kKind>::kVersion,
+                                       detail::Graph<kKind>::kRefusedBesideItself, detail::Graph<kKind>::kPhases};
 
 template <AsyncKind kKind>
-using PhaseOf = typename internal::Graph<kKind>::Phase;
+using PhaseOf = typename detail::Graph<kKind>::Phase;
 
 constexpr const KindInfo& InfoOf(AsyncKind kind) {
   constexpr std::array<const KindInfo*, 7> kAll = {
@@ -311,7 +311,7 @@ constexpr std::optional<PhaseNumber> ParsePhase(AsyncKind kind, std::string_view
 // OK, or FailedPrecondition with both names and those that could follow.
 absl::Status CheckEdge(AsyncKind kind, PhaseNumber from, PhaseNumber to);
 
-namespace internal {
+namespace detail {
 
 // Each phase has a name of its own and can be reached, and each edge leads somewhere.
 consteval bool IsSound(const KindInfo& info) {
@@ -340,7 +340,7 @@ static_assert(IsSound(kKindInfo<AsyncKind::kBackup>));
 static_assert(!kBesideMigrationIn.Contains(JobClass::kQuery), "an incoming object has no state yet to ask for");
 static_assert(!kKindInfo<AsyncKind::kMigrationOut>.HasEdge(2, 6), "nothing is confirmed that has not been sent");
 
-}  // namespace internal
+}  // namespace detail
 
 }  // namespace jobcore::inline JOBCORE_ABI::gate
 
