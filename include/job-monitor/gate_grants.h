@@ -72,6 +72,7 @@ class [[nodiscard]] Grant {
   Grant() = default;
   explicit Grant(const Ticket& ticket) : ticket_(ticket) {}
   const Ticket& ticket() const { return ticket_; }
+  void Forget() { ticket_ = {}; }
 
  private:
   friend class gate::JobGate;

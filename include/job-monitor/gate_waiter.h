@@ -31,6 +31,8 @@
 
 namespace jobcore::inline JOBCORE_ABI::gate {
 
+class Consequences;
+
 // Who wants something: for errors that others get, and so that nobody waits for himself.
 struct Owner {
   std::string_view api = {};  // what he was asked for, such as the name of the remote call; outlives the grant
@@ -138,6 +140,7 @@ class GateWaiter : private WorkItem {
   const Request& request() const { return request_; }
 
  private:
+  friend class gate::Consequences;
   friend class gate::JobGate;
   friend class WaiterQueue;
 
@@ -146,7 +149,7 @@ class GateWaiter : private WorkItem {
   void Post();
   // Home thread: at the deadline, or about then.
   void Expire();
-  TimePoint HomeDeadline(Nanoseconds left) const;
+  TimePoint HomeDeadline() const;
 
   JobGate& gate_;
   Request request_;

@@ -44,6 +44,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "job-common/clock.h"
@@ -62,12 +63,12 @@ namespace jobcore::inline JOBCORE_ABI::gate {
 // Who is in the way, or is in. From a gate (Info) or from the error that it has returned (HolderOf).
 struct HolderInfo {
   Slot slot = Slot::kNormal;
-  std::string api;
+  std::string api{};
   uint64_t task = 0;
   Nanoseconds held_for{};  // to a tick of the system's clock, see Clock::CoarseNow
-  std::string what;        // the class of a normal job, the kind of an asynchronous one
+  std::string what{};      // the class of a normal job, the kind of an asynchronous one
   JobId job{};             // of asynchronous ones
-  std::string phase;       // of asynchronous ones
+  std::string phase{};     // of asynchronous ones
 };
 // What an error of a gate says of who was in the way; nothing if nobody was.
 std::optional<HolderInfo> HolderOf(const absl::Status& status);
@@ -95,6 +96,8 @@ struct GateInfo {
   std::optional<HolderInfo> agent;
   std::optional<AsyncInfo> async;
 };
+
+class DestroyMark;
 
 struct AbortOptions {
   bool postcopy = false;  // also one of which both sides have a part
@@ -239,40 +242,56 @@ class JobGate {
     uint64_t task = 0;
     TimePoint since{};
   };
-  // Who it would have to wait for.
+  // Whom it would have to wait for.
   enum class Obstacle { kNone, kAsync, kMonitor, kAgent };
-  // What has to be done when the mutex is free: nothing of it under it.
-  struct Consequences;
 
-  // Is let in, refused, or has to wait (then false). With the mutex held; `refusal` and `ticket` are the result.
-  bool Admit(detail::Request& request, const AcquireOptions& options, detail::Ticket& ticket, absl::Status& refusal);
-  absl::Status CheckAdmission(const detail::Request& request, const AcquireOptions& options) const;
+  // --- With the mutex held ---
+
+  bool recovering() const { return monitor_.serial != 0 && monitor_.slot == Slot::kRecovery; }
   Obstacle ObstacleOf(const detail::Request& request) const;
+  // True: it is in, and `ticket` says so, or refused. False: it has to wait.
+  bool Admit(detail::Request& request, const AcquireOptions& options, detail::Ticket& ticket, absl::Status& refusal);
+  absl::Status CheckMayCome(const detail::Request& request, const AcquireOptions& options) const;
+  absl::Status CheckMayWait(const detail::Request& request, const AcquireOptions& options, Obstacle obstacle) const;
   void Enter(detail::Request& request, const AcquireOptions& options, detail::Ticket& ticket);
-  absl::Status TryAcquire(detail::Request& request, const AcquireOptions& options, detail::Ticket& ticket, bool& wait);
-  absl::Status Acquire(detail::Request request, const AcquireOptions& options, detail::Ticket& ticket);
-
-  // Lets in who can be, in order.
+  void Queue(detail::GateWaiter& waiter);
+  void Unqueue(detail::GateWaiter& waiter, detail::Answer answer);
+  void GiveUp(detail::GateWaiter& waiter);  // at its deadline
+  void Tell(detail::GateWaiter& waiter, detail::Answer answer, Consequences& consequences);
+  void TellAll(absl::FunctionRef<bool(const detail::GateWaiter&)> whom, detail::Answer answer,
+               Consequences& consequences);
+  // Lets in all who can be, in order.
   void LetIn(Consequences& consequences);
   detail::GateWaiter* Next();
-  detail::GateWaiter* FirstEligible(const detail::WaiterQueue& queue) const;
-  void Answer(detail::GateWaiter& waiter, detail::Answer answer, Consequences& consequences);
-  template <typename Predicate>
-  void AnswerAll(Predicate whom, detail::Answer answer, Consequences& consequences);
+  detail::GateWaiter* FirstEligible(detail::Rank rank) const;
+  void EndAsync(Consequences& consequences);
+  absl::Status CheckPhaseOf(const detail::AsyncHolder& job, PhaseNumber to) const;
+  AsyncGrant GrantOf(const detail::AsyncHolder& job);
+  detail::AsyncHolder& Owned(uint64_t serial) const;
+  HolderInfo Describe(const Holder& holder) const;
+  HolderInfo Describe(const detail::AsyncHolder& job) const;
+  absl::Status Busy(absl::StatusCode code, Obstacle obstacle) const;
 
+  // --- Without it ---
+
+  absl::Status Acquire(detail::Request& request, const AcquireOptions& options, detail::Ticket& ticket);
+  template <typename G>
+  absl::StatusOr<G> AcquireGrant(detail::Request request, const AcquireOptions& options);
   void Release(const detail::Ticket& ticket);
   static const detail::Ticket& TicketOf(const detail::Grant& grant) { return grant.ticket_; }
   absl::Status EnterMonitor(const MonitorGrant& grant);
   void ExitMonitor();
+  PhaseNumber Phase(uint64_t serial) const;
   absl::Status CheckPhase(uint64_t serial, PhaseNumber to) const;
   absl::Status SetPhase(uint64_t serial, PhaseNumber to);
-  absl::Status Park(const detail::Ticket& ticket, OwnerLost policy);
-  PhaseNumber Phase(uint64_t serial) const;
-
-  std::optional<HolderInfo> Describe(Obstacle obstacle) const;
-  absl::Status Busy(absl::StatusCode code, Obstacle obstacle, std::string_view cause) const;
+  absl::Status Park(uint64_t serial, OwnerLost policy);
   absl::Status Dead() const;
-  AsyncGrant GrantOf(const detail::AsyncHolder& job);
+  absl::Status Cancelled() const;
+  absl::Status JobOver() const;
+  absl::Status Removed() const;
+  absl::Status Quarantined() const;
+  void CheckIsOurs(const RecoveryGrant& recovery) const;
+  uint64_t SerialHere(const AsyncGrant& job) const;  // 0: of another gate, or of nothing
 
   JobIds& ids_;
   const Options options_;
@@ -285,7 +304,8 @@ class JobGate {
   int destroyers_ = 0;
   uint64_t incarnation_ = 0;
   uint64_t last_serial_ = 0;
-  size_t queued_ = 0;
+  size_t queued_ = 0;  // who is in, and who waits
+  size_t waiting_ = 0;
   Holder monitor_;
   Holder agent_;
   std::unique_ptr<detail::AsyncHolder> async_;
