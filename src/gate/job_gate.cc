@@ -281,7 +281,7 @@ void JobGate::Release(const Ticket& ticket) {
     case Slot::kRecovery:
       monitor_.serial = 0;
       --queued_;
-      if (!live_) {
+      if (!live_ && quarantine_.empty()) {
         TellAll([](const GateWaiter& w) { return !w.options_.may_be_dead; }, Answer::kDied, consequences);
       }
       break;

@@ -37,6 +37,12 @@ struct GateWorld {
   explicit GateWorld(JobGate::Options options = {}) : gate(ids, WithClock(std::move(options), loop)) {
     gate.BeginLife();
   }
+  ~GateWorld() {
+    gate.Remove();  // whoever still waits
+    Run();
+  }
+  GateWorld(const GateWorld&) = delete;
+  GateWorld& operator=(const GateWorld&) = delete;
 
   // `ask(options)` is what JobGate::Await… returns. The answers in the order in which they came: `order`.
   template <typename G, typename Ask>
