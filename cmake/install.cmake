@@ -2,7 +2,7 @@
 # Headers go to <prefix>/include/jobcore with their include paths unchanged:
 # #include "job-driver/job_driver.h".
 #
-# Components of the package and of `cmake --install --component`: core is jobcore, jobcore_block,
+# Components of the package and of `cmake --install --component`: core is jobcore, jobcore_gate, jobcore_block,
 # jobcore_nbd, the headers and the package itself; testing and tsan are one library each, and may be added to an
 # installed core. jobctl is in `tools`, which the package does not know.
 include(CMakePackageConfigHelpers)

@@ -2,12 +2,19 @@
 
 #include "job-common/clock.h"
 
+#include <time.h>
+
 namespace jobcore::inline JOBCORE_ABI {
 namespace {
 
 class SystemClock final : public Clock {
  public:
   TimePoint Now() override { return std::chrono::steady_clock::now(); }
+  TimePoint CoarseNow() override {
+    timespec time;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+    return TimePoint(std::chrono::seconds(time.tv_sec) + Nanoseconds(time.tv_nsec));
+  }
 };
 
 }  // namespace
