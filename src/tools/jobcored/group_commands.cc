@@ -24,7 +24,6 @@ namespace {
 namespace monitor = jobcore::monitor;
 using jobcore::Co;
 using jobcore::Job;
-using jobcore::JobStatus;
 using jobcore::qmp::Arguments;
 using jobcore::qmp::Field;
 using jobcore::qmp::JsonArray;
