@@ -283,6 +283,11 @@ void SqliteJournal::Close() {
   for (Statement* const statement : {&state_update_, &insert_, &replace_, &erase_, &find_, &old_results_}) {
     *statement = Statement();
   }
+  // Closing copies the log into the database, and removes it. It may be another process's by now, or one that a flush
+  // has failed on, which must not be flushed by the same descriptor again.
+  if (db_ != nullptr && (failed_ || !lock_.IsOurs())) {
+    sqlite3_db_config(db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  }
   sqlite3_close(std::exchange(db_, nullptr));
   log_pages_ = 0;
 }
