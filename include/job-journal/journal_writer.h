@@ -47,7 +47,7 @@ class JournalWriter {
     std::vector<Edit> edits;
     Done done;
   };
-  void Run();
+  void Run() JOBCORE_EXCLUDES(job_mutex);
   void CommitTogether(std::vector<Transition>& transitions) JOBCORE_EXCLUDES(job_mutex);
 
   Journal& journal_;

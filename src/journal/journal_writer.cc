@@ -12,7 +12,8 @@ using jobcore::internal::CondVar;
 using jobcore::internal::Mutex;
 using jobcore::internal::Thread;
 
-JournalWriter::JournalWriter(Journal& journal) : journal_(journal), thread_([this] { Run(); }) {}
+JournalWriter::JournalWriter(Journal& journal)
+    : journal_(journal), thread_([this]() JOBCORE_EXCLUDES(job_mutex) { Run(); }) {}
 
 JournalWriter::~JournalWriter() {
   {

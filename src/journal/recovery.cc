@@ -35,7 +35,7 @@ class Recovery {
   Recovery(Journal& journal, Ownership& ownership, RecoveryDriver& driver, const RecoveryOptions& options)
       : journal_(journal), ownership_(ownership), driver_(driver), options_(options) {}
 
-  absl::StatusOr<RecoveredJob> Settle(Record record) {
+  absl::StatusOr<RecoveredJob> Settle(Record record) JOBCORE_EXCLUDES(job_mutex) {
     RecoveredJob job = Decide(std::move(record));
     if (options_.dry_run) return job;
     absl::StatusOr<FencingToken> token = ownership_.Claim(job.record.key.object);
@@ -57,7 +57,7 @@ class Recovery {
   }
 
  private:
-  RecoveredJob Decide(Record record) {
+  RecoveredJob Decide(Record record) JOBCORE_EXCLUDES(job_mutex) {
     RecoveredJob job{.record = std::move(record)};
     const Decision& before = job.record.decision;
     if (before.action == static_cast<uint8_t>(RecoveryAction::kQuarantine)) {
@@ -95,7 +95,7 @@ class Recovery {
     return job;
   }
 
-  absl::Status WriteOutcome(RecoveredJob& job) {
+  absl::Status WriteOutcome(RecoveredJob& job) JOBCORE_EXCLUDES(job_mutex) {
     if (job.action == RecoveryAction::kQuarantine) {
       job.record.decision.action = static_cast<uint8_t>(RecoveryAction::kQuarantine);
       return Write(Edit::What::kPut, job.record);
@@ -107,7 +107,7 @@ class Recovery {
     return journal_.Commit(EndOf(job.record, OutcomeOf(job)));
   }
 
-  absl::Status Write(Edit::What what, const Record& record) {
+  absl::Status Write(Edit::What what, const Record& record) JOBCORE_EXCLUDES(job_mutex) {
     const Edit edit{.what = what, .record = record};
     return journal_.Commit({&edit, 1});
   }
