@@ -2,7 +2,7 @@
 # Headers go to <prefix>/include/jobcore with their include paths unchanged:
 # #include "job-driver/job_driver.h".
 #
-# Components of the package and of `cmake --install --component`: core is jobcore, jobcore_gate, jobcore_block,
+# Components of the package and of `cmake --install --component`: core is jobcore, jobcore_gate, jobcore_journal, jobcore_block,
 # jobcore_nbd, the headers and the package itself; testing and tsan are one library each, and may be added to an
 # installed core. jobctl is in `tools`, which the package does not know.
 include(CMakePackageConfigHelpers)
@@ -14,6 +14,9 @@ file(RELATIVE_PATH JOBCORE_PC_PREFIX /usr/${CMAKE_INSTALL_LIBDIR}/pkgconfig /usr
 list(TRANSFORM JOBCORE_ABSL_LIBS PREPEND absl_ OUTPUT_VARIABLE JOBCORE_PC_REQUIRES)
 if(JOBCORE_NEEDS_LIBURING)
   list(APPEND JOBCORE_PC_REQUIRES liburing)
+endif()
+if(JOBCORE_NEEDS_SQLITE)
+  list(APPEND JOBCORE_PC_REQUIRES sqlite3)
 endif()
 list(JOIN JOBCORE_PC_REQUIRES " " JOBCORE_PC_REQUIRES)
 

@@ -14,8 +14,8 @@ set -euo pipefail
 
 readonly SILENCE=${SILENCE:-15}
 readonly SEEDS=${SEEDS:-5000}  # where it is known which test finds it; the number that it took is in the table
-readonly LAYERS=(threads sim instrumented unit gate qmp)
-declare -rA BUDGET=([threads]=40 [sim]=40 [instrumented]=20 [unit]=60 [gate]=30 [qmp]=60)  # seconds for a layer
+readonly LAYERS=(threads sim instrumented unit gate journal qmp)
+declare -rA BUDGET=([threads]=40 [sim]=40 [instrumented]=20 [unit]=60 [gate]=30 [journal]=30 [qmp]=60)  # seconds for a layer
 list=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/mutants.txt
 
 field() {  # field MUTANT KEY: its value, or nothing
