@@ -18,7 +18,7 @@ void AddIOThreadCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);    
 void AddJobCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);          // job-*, query-jobs
 void AddBlockJobCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);     // block-job-*, query-block-jobs
 void AddStartCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);        // blockdev-backup, -mirror, …
-void AddTransactionCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);  // transaction
+void AddTransactionCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);  // transaction, block-dirty-bitmap-*
 void AddExportCommands(jobcore::qmp::CommandTable& table, Daemon& daemon);       // nbd-server-*, block-export-*
 
 }  // namespace jobcored
