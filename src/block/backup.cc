@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "block/backup_bitmap.h"
 #include "block/file_error.h"
 #include "block/node_copier.h"
 #include "block/piece_map.h"
@@ -29,14 +30,25 @@ using Piece = PieceMap::Piece;
 // What clients' writes pass, in their contexts.
 class CopyBeforeWrite final : public WriteFilter {
  public:
-  CopyBeforeWrite(const BackupOptions& options, std::shared_ptr<const TargetUse> target_use)
+  // `bitmap`: null: none.
+  CopyBeforeWrite(const BackupOptions& options, std::shared_ptr<const TargetUse> target_use,
+                  std::shared_ptr<BackupBitmap> bitmap)
       : map(options.source->size(), options.granularity),
         source_(*options.source),
         target_(options.target),
         target_use_(std::move(target_use)),
         buffer_bytes_(std::max(options.granularity, NodeCopier::kPieceBytes)),
-        breaks_write_(options.on_copy_error == BackupOptions::OnCopyError::kBreakWrite) {
-    map.Add(0, options.source->size());
+        breaks_write_(options.on_copy_error == BackupOptions::OnCopyError::kBreakWrite),
+        bitmap_(std::move(bitmap)) {
+    if (options.sync != BackupOptions::Sync::kBitmap) {
+      map.Add(0, options.source->size());
+      return;
+    }
+    const DirtyBitmap dirty = bitmap_->Content();
+    for (std::optional<PieceMap::Range> next = dirty.Next(0, dirty.size()); next.has_value();
+         next = dirty.Next(next->offset + next->length, dirty.size())) {
+      map.Add(next->offset, next->length);
+    }
   }
 
   Co<int> Write(const Admission& in, NodeWrite write, Below& below) override JOBCORE_EXCLUDES(job_mutex) {
@@ -52,6 +64,7 @@ class CopyBeforeWrite final : public WriteFilter {
       map.Wake();
       if (error != 0 && breaks_write_) co_return error;
     }
+    if (bitmap_ != nullptr) bitmap_->NoteWrite(write.offset, write.length);
     co_return co_await below.Write(in, write);
   }
 
@@ -92,23 +105,38 @@ class CopyBeforeWrite final : public WriteFilter {
   std::shared_ptr<const TargetUse> target_use_;
   const uint64_t buffer_bytes_;
   const bool breaks_write_;
+  const std::shared_ptr<BackupBitmap> bitmap_;
   std::atomic<int> error_{0};
 };
 
 class Backup final : public JobDriver {
  public:
-  Backup(BackupOptions::Sync sync, NodeCopier copier, std::shared_ptr<CopyBeforeWrite> filter)
+  Backup(BackupOptions::Sync sync, NodeCopier copier, std::shared_ptr<CopyBeforeWrite> filter,
+         std::shared_ptr<BackupBitmap> bitmap)
       : sync_(sync),
         copier_(std::move(copier)),
         filter_(std::move(filter)),
+        bitmap_(std::move(bitmap)),
         map_(filter_->map),
         missing_(map_.missing_bytes()) {}
-  ~Backup() override { StopFiltering(); }
+  ~Backup() override {
+    StopFiltering();
+    if (bitmap_ != nullptr) bitmap_->Release();  // of one that was abandoned
+  }
 
   std::string_view type() const override { return "backup"; }
 
   Co<absl::Status> Run(JobContext& job) override JOBCORE_EXCLUDES(job_mutex);
   Co<void> Pause(JobContext&) override { co_await copies_.AtMost(0); }
+  Co<absl::Status> Commit() override {
+    if (bitmap_ != nullptr) bitmap_->Commit();
+    return {};
+  }
+  // What was copied counts only if it is on stable storage, as far as anybody has looked.
+  Co<void> Abort() override {
+    if (bitmap_ != nullptr && ran_ && !flush_failed_) bitmap_->Abort(map_);
+    return {};
+  }
   Co<void> Clean() override;
 
  private:
@@ -124,15 +152,21 @@ class Backup final : public JobDriver {
   const BackupOptions::Sync sync_;
   NodeCopier copier_;
   const std::shared_ptr<CopyBeforeWrite> filter_;
+  const std::shared_ptr<BackupBitmap> bitmap_;  // null: none
   PieceMap& map_;
 
   // Only touched in the job's context, while Run goes on.
   TaskScope copies_;
   uint64_t cursor_ = 0;  // where to look for the next piece
   uint64_t missing_;     // as it was shown last
+
+  // Of Run, for Abort.
+  bool ran_ = false;
+  bool flush_failed_ = false;
 };
 
 Co<absl::Status> Backup::Run(JobContext& job) {
+  ran_ = true;
   job.progress().SetRemaining(missing_);  // as it was at the moment of the backup: clients may have copied since
   absl::Status status;
   std::exception_ptr thrown;
@@ -148,14 +182,16 @@ Co<absl::Status> Backup::Run(JobContext& job) {
   if (thrown) std::rethrow_exception(thrown);
   copier_.CheckSource();
   if (!copier_.status().ok()) co_return copier_.status();
-  if (status.ok()) status = co_await copier_.FlushTarget(job);
+  if (!status.ok()) co_return status;
+  status = co_await copier_.FlushTarget(job);
+  flush_failed_ = !status.ok();
   co_return status;
 }
 
 Co<absl::Status> Backup::CopyAll(JobContext& job) {
   for (;;) {
     co_await copies_.AtMost(copier_.in_flight() - 1);
-    const bool copies = sync_ == BackupOptions::Sync::kFull;
+    const bool copies = sync_ != BackupOptions::Sync::kNone;
     const uint64_t next = copies ? map_.Peek(cursor_, copier_.piece_bytes()) : 0;
     if (absl::Status s = co_await job.Throttle(next); !s.ok()) co_return s;
     ShowProgress(job);
@@ -206,6 +242,7 @@ Co<void> Backup::Clean() {
   StopFiltering();
   // When this is to be had nobody writes to the target on our behalf any more.
   const RangeLock::Hold all = co_await map_.AcquireAll();
+  if (bitmap_ != nullptr) bitmap_->Release();  // before the use of the target, which tells this job from others
   copier_.Detach();
   filter_->LetGoOfTarget();
 }
@@ -224,8 +261,11 @@ absl::StatusOr<JobRef> CreateBackup(JobCore& core, JobSpec spec, const BackupOpt
                                                         .unmap = true},
                                                        section, spec);
   if (!copier.ok()) return copier.status();
-  const auto filter = std::make_shared<CopyBeforeWrite>(options, copier->target_use());
-  auto driver = std::make_unique<Backup>(options.sync, *std::move(copier), filter);
+  const BitmapUser user = {.name = absl::StrCat("job '", spec.id, "'"), .id = copier->target_use().get()};
+  const absl::StatusOr<std::shared_ptr<BackupBitmap>> bitmap = BackupBitmap::Claim(options, user);
+  if (!bitmap.ok()) return bitmap.status();
+  const auto filter = std::make_shared<CopyBeforeWrite>(options, copier->target_use(), *bitmap);
+  auto driver = std::make_unique<Backup>(options.sync, *std::move(copier), filter, *bitmap);
   return CreateFilteringJob(core, std::move(spec), *options.source, section, filter, filter->map, std::move(driver));
 }
 

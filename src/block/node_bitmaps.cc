@@ -223,6 +223,11 @@ void BitmapClaim::Release() {
 
 const std::string& BitmapClaim::name() const { return bitmap_->name; }
 
+BitmapInfo BitmapClaim::Info() const {
+  const std::lock_guard lock(bitmaps_->mutex_);
+  return NodeBitmaps::InfoOf(*bitmap_);
+}
+
 DirtyBitmap BitmapClaim::Content() const {
   const std::lock_guard lock(bitmaps_->mutex_);
   return *bitmap_->dirty;
@@ -253,6 +258,15 @@ void BitmapClaim::Merge(const BitmapClaim& source) {
 void BitmapClaim::Set(uint64_t offset, uint64_t length) {
   const std::lock_guard lock(bitmaps_->mutex_);
   SetWithin(*bitmap_->dirty, offset, length);
+}
+
+void BitmapClaim::Replace(const DirtyBitmap& content) {
+  const std::lock_guard lock(bitmaps_->mutex_);
+  const DirtyBitmap& before = *bitmap_->dirty;
+  if (content.size() != before.size() || content.granularity() != before.granularity()) {
+    internal::Die(absl::StrCat("bitmap '", bitmap_->name, "' is replaced by one of another shape"));
+  }
+  bitmap_->dirty.emplace(content);
 }
 
 void BitmapClaim::Hide(bool hidden) {

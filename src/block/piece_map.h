@@ -60,6 +60,10 @@ class PieceMap {
     const std::lock_guard lock(mutex_);
     return missing_.dirty_bytes();
   }
+  DirtyBitmap Missing() const {
+    const std::lock_guard lock(mutex_);
+    return missing_;
+  }
   // Every piece that the range touches is missing.
   void Add(uint64_t offset, uint64_t length) {
     const std::lock_guard lock(mutex_);

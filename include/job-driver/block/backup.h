@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "job-common/clock.h"
@@ -32,8 +33,16 @@ namespace jobcore::inline JOBCORE_ABI::block {
 
 struct BackupOptions {
   enum class Sync : unsigned char {
-    kFull,  // all of the source
-    kNone,  // only what clients are about to overwrite, until the job is cancelled
+    kFull,    // all of the source
+    kBitmap,  // what is dirty in `bitmap`: the target has the rest already, from the backup before
+    kNone,    // only what clients are about to overwrite, until the job is cancelled
+  };
+  // What is dirty in `bitmap` when the job has ended, beside what has been written since its moment, if that is
+  // recorded.
+  enum class BitmapMode : unsigned char {
+    kOnSuccess,  // nothing; if the job has failed, what was dirty before
+    kNever,      // what was dirty before: a differential backup. Not with kFull
+    kAlways,     // what has not been copied, of what was to be
   };
   // What becomes of a client's write if what it overwrites cannot be copied.
   enum class OnCopyError : unsigned char {
@@ -44,6 +53,8 @@ struct BackupOptions {
   std::shared_ptr<Node> source = nullptr;
   std::shared_ptr<Node> target = nullptr;  // as large as the source
   Sync sync = Sync::kFull;
+  std::string bitmap = {};  // of the source (node_bitmaps.h): busy with the job as long as that has not ended
+  BitmapMode bitmap_mode = BitmapMode::kOnSuccess;
   uint64_t granularity = uint64_t{64} << 10;  // bytes; a power of two from 512 to 64 MiB: what is copied at least
   int in_flight = 16;                         // pieces that the job copies at a time; 1 to 256
   OnError on_source_error = OnError::kReport;
@@ -54,9 +65,10 @@ struct BackupOptions {
 // `section` covers the source: what is in it while that lasts is what is backed up. Otherwise one is opened for that.
 // `spec` needs no resources and no context; these are set: it lives where the source does.
 //   InvalidArgument      no source or target, both the same or one upon the other, not of one size, bad numbers; the
-//                        source is not drained
-//   FailedPrecondition   another user is in the way: see EdgeOptions. A node is not source and target of jobs at a
-//                        time; several jobs may copy one source
+//                        source is not drained; a bitmap that means nothing to such a job, or is needed and missing
+//   NotFound             there is no such bitmap
+//   FailedPrecondition   another user is in the way: see EdgeOptions; or the bitmap is busy. A node is not source and
+//                        target of jobs at a time; several jobs may copy one source
 //   and as CreateJob, and DrainedSection::Open
 //
 // The job: progress counts bytes. A paused one has no request in flight, but for what clients are about to overwrite.

@@ -110,6 +110,7 @@ class [[nodiscard]] BitmapClaim {
   void Release();
 
   const std::string& name() const;
+  BitmapInfo Info() const;
   DirtyBitmap Content() const;
   uint64_t size() const;  // bytes; the node's
 
@@ -120,6 +121,9 @@ class [[nodiscard]] BitmapClaim {
   void Merge(const BitmapClaim& source);
   // What the range touches is dirty.
   void Set(uint64_t offset, uint64_t length);
+  // What is dirty in `content`, which is of the same size and granularity (aborts otherwise), is dirty, and nothing
+  // else.
+  void Replace(const DirtyBitmap& content);
 
   // As if it had been removed, while it goes on recording: nobody finds it. Undone by Hide(false).
   void Hide(bool hidden = true);

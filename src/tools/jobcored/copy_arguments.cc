@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "job-common/error_policy.h"
+#include "job-driver/block/node_bitmaps.h"
 #include "job-monitor/job_monitor.h"
 
 namespace jobcored {
@@ -104,15 +105,42 @@ absl::Status CheckBackupSource(Daemon& daemon, const block::Node& source) {
   return source_of.empty() || source_of == "backup" ? absl::OkStatus() : Busy(source, source_of);
 }
 
-absl::Status CheckBackupSync(Arguments args) {
+// `options.source` is known. What the library would refuse, too, is told as the wire says it.
+absl::Status ReadBackupSync(Arguments args, block::BackupOptions& options) {
+  using Sync = block::BackupOptions::Sync;
+  using BitmapMode = block::BackupOptions::BitmapMode;
   const std::string& sync = args.String("sync");
-  const bool of_bitmap = sync == "bitmap" || sync == "incremental";
+  if (sync == "none") options.sync = Sync::kNone;
+  if (sync == "bitmap" || sync == "incremental") options.sync = Sync::kBitmap;
   const std::optional<std::string> bitmap = args.OptionalString("bitmap");
-  if (of_bitmap && !bitmap.has_value()) {
+  if (options.sync == Sync::kBitmap && !bitmap.has_value()) {
     return Invalid("must provide a valid bitmap name for '", sync, "' sync mode");
   }
-  if (bitmap.has_value()) return absl::NotFoundError(absl::StrCat("Bitmap '", *bitmap, "' could not be found"));
-  if (args.Has("bitmap-mode")) return Invalid("Cannot specify bitmap sync mode without a bitmap");
+  std::optional<std::string> mode = args.OptionalString("bitmap-mode");
+  if (sync == "incremental") {
+    if (mode.value_or("on-success") != "on-success") {
+      return Invalid("Bitmap sync mode must be 'on-success' when using sync mode 'incremental'");
+    }
+    mode = "on-success";
+  }
+  if (bitmap.has_value()) {
+    const absl::StatusOr<block::BitmapInfo> found = options.source->bitmaps().Find(*bitmap);
+    if (!found.ok()) return absl::NotFoundError(absl::StrCat("Bitmap '", *bitmap, "' could not be found"));
+    if (!mode.has_value()) return Invalid("Bitmap sync mode must be given when providing a bitmap");
+    if (!found->busy_with.empty()) {
+      return Invalid("Bitmap '", *bitmap, "' is currently in use by another operation and cannot be used");
+    }
+    if (sync == "none") return Invalid("sync mode 'none' does not produce meaningful bitmap outputs");
+    if (*mode == "never" && options.sync != Sync::kBitmap) {
+      return Invalid("Bitmap sync mode 'never' has no meaningful effect when combined with sync mode '", sync, "'");
+    }
+    options.bitmap = *bitmap;
+    options.bitmap_mode = *mode == "never"    ? BitmapMode::kNever
+                          : *mode == "always" ? BitmapMode::kAlways
+                                              : BitmapMode::kOnSuccess;
+  } else if (mode.has_value()) {
+    return Invalid("Cannot specify bitmap sync mode without a bitmap");
+  }
   if (args.Bool("compress")) return Invalid("Compression is not supported for this drive");
   return absl::OkStatus();
 }
@@ -157,14 +185,13 @@ absl::StatusOr<CopyRequest<block::BackupOptions>> ReadBackup(Daemon& daemon, Arg
     if (!found.ok()) return found.status();
     *node = *std::move(found);
   }
-  if (absl::Status s = CheckBackupSync(args); !s.ok()) return s;
+  if (absl::Status s = ReadBackupSync(args, options); !s.ok()) return s;
   if (options.source == options.target) return Invalid("Source and target cannot be the same");
   if (absl::Status s = CheckBackupSource(daemon, *options.source); !s.ok()) return s;
   if (absl::Status s = CheckNotInUse(daemon, *options.target); !s.ok()) return s;
   if (options.source->size() != options.target->size()) {
     return Invalid("Source and target image have different sizes");
   }
-  if (args.String("sync") == "none") options.sync = block::BackupOptions::Sync::kNone;
   options.on_source_error = ReadPolicy(args, "on-source-error");
   options.on_target_error = ReadPolicy(args, "on-target-error");
   if (args.Has("x-perf")) {

@@ -5,12 +5,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "job-driver/block/graph.h"
+#include "job-driver/block/node_bitmaps.h"
 #include "tools/jobcored/commands.h"
 #include "tools/jobcored/daemon.h"
 
 namespace jobcored {
 namespace {
 
+namespace block = jobcore::block;
 using jobcore::Co;
 using jobcore::qmp::Arguments;
 using jobcore::qmp::Field;
@@ -80,13 +82,28 @@ Co<Reply> SetIOThread(Daemon& daemon, Arguments args) {
   co_return moved;
 }
 
+JsonArray BitmapsOf(block::Node& node) {
+  JsonArray list;
+  for (const block::BitmapInfo& bitmap : node.bitmaps().List()) {
+    list.push_back(JsonObject{{"name", bitmap.name},
+                              {"recording", bitmap.recording},
+                              {"persistent", false},
+                              {"busy", !bitmap.busy_with.empty()},
+                              {"granularity", bitmap.granularity},
+                              {"count", bitmap.dirty_bytes}});
+  }
+  return list;
+}
+
 Reply QueryNodes(Daemon& daemon) {
   JsonArray list;
   for (const NodePtr& node : daemon.nodes.All()) {
-    list.push_back(JsonObject{{"node-name", node->name()},
-                              {"drv", node->driver()},
-                              {"ro", node->read_only()},
-                              {"image", JsonObject{{"virtual-size", node->size()}, {"format", node->driver()}}}});
+    JsonObject info = JsonObject{{"node-name", node->name()},
+                                 {"drv", node->driver()},
+                                 {"ro", node->read_only()},
+                                 {"image", JsonObject{{"virtual-size", node->size()}, {"format", node->driver()}}}};
+    if (JsonArray bitmaps = BitmapsOf(*node); !bitmaps.empty()) info.Set("dirty-bitmaps", std::move(bitmaps));
+    list.push_back(std::move(info));
   }
   return list;
 }
