@@ -6,7 +6,6 @@
 #define JOBCORE_QMP_EVENT_SOURCE_H_
 
 #include "job-common/fwd.h"
-#include "job-common/job_mutex.h"
 
 namespace jobcore::inline JOBCORE_ABI::qmp {
 
@@ -14,7 +13,7 @@ class EventSource {
  public:
   virtual ~EventSource() = default;
   // Sends what there is, for as long as the session has room for it.
-  virtual void Pump() JOBCORE_EXCLUDES(job_mutex) = 0;
+  virtual void Pump() = 0;
 };
 
 }  // namespace jobcore::inline JOBCORE_ABI::qmp

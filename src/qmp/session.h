@@ -68,7 +68,7 @@ class Session : public std::enable_shared_from_this<Session> {
   // taken from its event source. Whoever sees it become true calls OnRoom.
   void SetRoom(absl::AnyInvocable<bool() const> has_room) { has_room_ = std::move(has_room); }
   bool HasRoom() const { return !closed_ && has_room_(); }
-  void OnRoom() JOBCORE_EXCLUDES(job_mutex);
+  void OnRoom();
   // The client's own events, in place of those that it has had so far; null: none. For a handler: they begin after its
   // answer.
   void SetEventSource(std::unique_ptr<EventSource> source) { next_source_ = std::move(source); }
@@ -88,11 +88,11 @@ class Session : public std::enable_shared_from_this<Session> {
 
   void Receive(absl::StatusOr<std::string> text);
   void ServeWaiting();
-  void PumpEvents() JOBCORE_EXCLUDES(job_mutex);
+  void PumpEvents();
   static Co<void> Serve(std::shared_ptr<Session> self);
   Co<Reply> Execute(Request& request);
   Reply Negotiate(const JsonObject& arguments);
-  void Answer(const Request& request, Reply reply) JOBCORE_EXCLUDES(job_mutex);
+  void Answer(const Request& request, Reply reply);
 
   Monitor& monitor_;
   Send send_;
