@@ -48,7 +48,7 @@ class Conversation {
     reply_.clear();
     session_->Feed(text);
     absl::Status waited = AioWaitWhileUnlocked(daemon_.core, [this] { return !session_->idle(); },
-                                                     {.name = "a command of the configuration"});
+                                               {.name = "a command of the configuration"});
     if (!waited.ok()) return waited;
     const absl::StatusOr<qmp::JsonValue> reply = qmp::ParseJson(reply_);
     if (!reply.ok()) return reply.status();

@@ -42,11 +42,10 @@ absl::StatusOr<std::vector<std::string>> StartCopies(QmpClient& client, const Re
     }
   }
   if (!copy.group) return ids;
-  absl::Status started =
-      client
-          .Execute("transaction",
-                   {{"actions", std::move(actions)}, {"properties", qmp::JsonObject{{"completion-mode", "grouped"}}}})
-          .status();
+  absl::Status started = client
+                             .Execute("transaction", {{"actions", std::move(actions)},
+                                                      {"properties", qmp::JsonObject{{"completion-mode", "grouped"}}}})
+                             .status();
   if (!started.ok()) return started;
   return ids;
 }

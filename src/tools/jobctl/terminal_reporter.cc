@@ -24,7 +24,6 @@ namespace {
 
 using jobcore::JobEvent;
 using jobcore::JobOutcome;
-using jobcore::JobStatus;
 using jobcore::Nanoseconds;
 using jobcore::internal::ToAbsl;
 using jobcore::monitor::JobInfo;

@@ -18,7 +18,6 @@
 namespace jobctl {
 namespace {
 
-using jobcore::Clock;
 using jobcore::WallTime;
 using jobcore::internal::Quoted;
 
