@@ -26,7 +26,7 @@ struct SqliteJournalOptions {
   std::string folder{};  // there, and not on a network: neither WAL nor locks can be trusted there
   // Results are kept until there are so many newer ones of their object, and no longer than this.
   size_t results_per_object = 16;
-  int64_t result_age_seconds = 7 * 24 * 3600;
+  int64_t result_age_seconds = int64_t{7} * 24 * 3600;
   // On disk beside the database: given up when the disk is full, so that jobs can still end.
   uint64_t reserve_bytes = 1 << 20;
 
