@@ -170,8 +170,10 @@ class MixedGroup : public ::testing::Test {
         all.Add(StartMirrorAction({.id = Id(i), .auto_dismiss = false, .drain_timeout = drain_timeout},
                                   {.source = sources[i], .target = target}));
       } else {
-        all.Add(StartBackupAction({.id = Id(i), .auto_dismiss = false, .drain_timeout = drain_timeout},
-                                  {.source = sources[i], .target = target}));
+        // The client is not to be told of what the target cannot do.
+        all.Add(StartBackupAction(
+            {.id = Id(i), .auto_dismiss = false, .drain_timeout = drain_timeout},
+            {.source = sources[i], .target = target, .on_copy_error = BackupOptions::OnCopyError::kBreakBackup}));
       }
     }
     const absl::Status status = world.Await(ActionTransaction::Run(std::move(all)));
