@@ -45,7 +45,7 @@ constexpr char kSettings[] =
     "PRAGMA temp_store=MEMORY;"
     "PRAGMA trusted_schema=OFF;";
 
-constexpr char kSchema[] =
+constexpr char kMakeSchema[] =
     "CREATE TABLE state(one INTEGER PRIMARY KEY CHECK(one=1), epoch INTEGER NOT NULL, last INTEGER NOT NULL,"
     " count INTEGER NOT NULL, sum INTEGER NOT NULL);"
     "CREATE TABLE record(object TEXT NOT NULL, slot INTEGER NOT NULL, sub TEXT NOT NULL, sequence INTEGER NOT NULL,"
@@ -322,7 +322,7 @@ absl::Status SqliteJournal::Open() {
     if (result == SQLITE_OK) tables = Number("SELECT count(*) FROM sqlite_schema", result);
     if (result == SQLITE_OK && tables == 0) {
       Step("schema");
-      result = Run(absl::StrCat("BEGIN IMMEDIATE;", kSchema, "COMMIT").c_str());
+      result = Run(absl::StrCat("BEGIN IMMEDIATE;", kMakeSchema, "COMMIT").c_str());
       application = kApplicationId;
       version = kSchemaVersion;
     }

@@ -44,7 +44,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 // Lets the loop of the calling thread go round once.
-struct NextTurn {
+struct OneTurnLater {
   bool await_ready() { return false; }
   template <typename Promise>
   void await_suspend(std::coroutine_handle<Promise> self) {
@@ -62,7 +62,7 @@ class MirroredDisk {
   Co<void> Write(int value) {
     {
       const Admission in = co_await resource.Admit();
-      co_await NextTurn();
+      co_await OneTurnLater();
       const std::lock_guard<std::mutex> guard(mutex_);
       (switched_ ? target_ : source_).push_back(value);
       if (!switched_) dirty_.push_back(value);
@@ -332,7 +332,7 @@ class Seed004Drawing : public testing::Test {
         Note("a@" + std::to_string(turn_));
         if (kick_at_the_check_) queue_->Kick();
       }
-      if (now == Moment::kAfterPrepare) co_await NextTurn();  // the switch-over takes its time
+      if (now == Moment::kAfterPrepare) co_await OneTurnLater();  // the switch-over takes its time
       if (now == Moment::kAfterTheSwitch) Note("c");
     };
     job_ = world_.Start(MirrorOf(disk_, nullptr), Mirror(disk_, meanwhile));

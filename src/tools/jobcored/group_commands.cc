@@ -35,11 +35,11 @@ using jobcore::qmp::Type;
 
 constexpr Field kGroupFields[] = {{.name = "group", .type = &kInt, .help = "its number"}};
 constexpr Type kGroup = jobcore::qmp::ObjectOf(kGroupFields);
-constexpr Field kPauseFields[] = {
+constexpr Field kGroupPauseFields[] = {
     {.name = "group", .type = &kInt},
     {.name = "reason", .type = &kString, .optional = true, .otherwise = monitor::kUserPause},
 };
-constexpr Type kPause = jobcore::qmp::ObjectOf(kPauseFields);
+constexpr Type kGroupPause = jobcore::qmp::ObjectOf(kGroupPauseFields);
 
 // The members, or an error, as they are while the mutex is held.
 using Members = std::vector<Job*>;
@@ -102,7 +102,7 @@ Reply Cancel(const Members& members) ABSL_EXCLUSIVE_LOCKS_REQUIRED(jobcore::job_
   return DoneTo(IdsOf(members));
 }
 
-Reply Dismiss(const Members& members) ABSL_EXCLUSIVE_LOCKS_REQUIRED(jobcore::job_mutex) {
+Reply DismissAll(const Members& members) ABSL_EXCLUSIVE_LOCKS_REQUIRED(jobcore::job_mutex) {
   JsonArray ids = IdsOf(members);
   // All or none: one that cannot be dismissed comes first, and says why.
   const auto open = std::find_if(members.begin(), members.end(),
@@ -134,14 +134,14 @@ Co<Reply> Finalize(Daemon& daemon, Arguments args) JOBCORE_EXCLUDES(jobcore::job
 }  // namespace
 
 void AddGroupCommands(jobcore::qmp::CommandTable& table, Daemon& daemon) {
-  table.Add("x-group-pause", "pauses the jobs of a group that do not have that reason yet", kPause,
+  table.Add("x-group-pause", "pauses the jobs of a group that do not have that reason yet", kGroupPause,
             [&daemon](Arguments args) { return Pause(daemon, args); });
-  table.Add("x-group-resume", "takes that reason back from the jobs of a group", kPause,
+  table.Add("x-group-resume", "takes that reason back from the jobs of a group", kGroupPause,
             [&daemon](Arguments args) { return Resume(daemon, args); });
   table.Add("x-group-cancel", "the jobs of a group end now", kGroup,
             [&daemon](Arguments args) { return OnGroup(daemon, args, Cancel); });
   table.Add("x-group-dismiss", "forgets the jobs of a group, which have all concluded", kGroup,
-            [&daemon](Arguments args) { return OnGroup(daemon, args, Dismiss); });
+            [&daemon](Arguments args) { return OnGroup(daemon, args, DismissAll); });
   table.Add({.name = "x-group-finalize",
              .help = "makes the result of a group's pending jobs definite",
              .arguments = &kGroup,
