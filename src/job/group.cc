@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "aio/check.h"
@@ -397,16 +398,22 @@ Co<void> JobOps::Finalise(JobTxn& txn, Members members, CalledHooks called) {
     }
     section.End();
   };
-  absl::InlinedVector<absl::Status, 1> committed(members.size());
+  std::vector<absl::Status> committed;  // what Commit said; empty, as a rule: they all have succeeded
+  const auto commit_status = [&](size_t i) { return committed.empty() ? absl::OkStatus() : committed[i]; };
   for (size_t i = 0; i < members.size(); ++i) {
     Job& job = *members[i];
     at.Enter(commit ? "Commit" : "Abort", &job);
     if (commit) {
+      absl::Status status;
       try {
         Co<absl::Status> hook = called.commit ? *std::move(called.commit) : job.driver_->Commit();
-        committed[i] = co_await std::move(hook);
+        status = co_await std::move(hook);
       } catch (...) {
-        committed[i] = StatusFromException("Commit");
+        status = StatusFromException("Commit");
+      }
+      if (!status.ok()) {
+        committed.resize(members.size());
+        committed[i] = std::move(status);
       }
     } else {
       Co<void> hook = called.abort ? *std::move(called.abort) : job.driver_->Abort();
@@ -423,7 +430,7 @@ Co<void> JobOps::Finalise(JobTxn& txn, Members members, CalledHooks called) {
     while (concluded < end) {
       const size_t page_end = std::min(end, concluded + kMostAtOnce);
       JobLock lock(core);
-      for (; concluded < page_end; ++concluded) (void)Conclude(*members[concluded], committed[concluded]);
+      for (; concluded < page_end; ++concluded) (void)Conclude(*members[concluded], commit_status(concluded));
     }
   };
   for (size_t i = 0; i < members.size(); ++i) {
@@ -440,7 +447,7 @@ Co<void> JobOps::Finalise(JobTxn& txn, Members members, CalledHooks called) {
   {
     JobLock lock(core);
     for (const JobRef& member : members) ResourceOps::RemoveUser(*member);
-    (void)Conclude(*members[last], committed[last]);
+    (void)Conclude(*members[last], commit_status(last));
     EndGroup(txn);
   }
 
