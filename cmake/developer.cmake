@@ -54,11 +54,11 @@ function(jobcore_strict_thread_safety target)
   endif()
 endfunction()
 
-# For what is mostly built as a whole: a few large files take half the time that many small ones do. Not those of `aio`:
-# their anonymous names are the same here and there.
-# (clang-tidy and its like want to read the sources alone.)
+# For what is mostly built as a whole: a few large files take half the time that many small ones do, for compilers and for
+# clang-tidy. Not those of `aio`: their anonymous names are the same here and there.
+option(JOBCORE_BATCHES "Compile most sources a few at a time" ON)
 function(jobcore_build_in_batches target)
-  if(JOBCORE_THREAD_SAFETY OR NOT PROJECT_IS_TOP_LEVEL)
+  if(NOT JOBCORE_BATCHES OR NOT PROJECT_IS_TOP_LEVEL)
     return()
   endif()
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)

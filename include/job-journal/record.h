@@ -81,7 +81,7 @@ struct Record {
   bool operator==(const Record&) const = default;
 };
 
-// The kind of records in Slot::kJob: payload is a CoreJob (core_jobs.h).
+// The kind of records in Slot::kJob: payload is a record of a job of the core; nothing writes it yet.
 inline constexpr uint32_t kCoreJob = 0x100;
 
 // The bytes that are stored, and back. Whatever version wrote them says so in the first two; those of a later one are

@@ -132,9 +132,9 @@ class Backup final : public JobDriver {
     if (bitmap_ != nullptr) bitmap_->Commit();
     return {};
   }
-  // What was copied counts only if it is on stable storage, as far as anybody has looked.
+  // What was copied counts only if it is on stable storage.
   Co<void> Abort() override {
-    if (bitmap_ != nullptr && ran_ && !flush_failed_) bitmap_->Abort(map_);
+    if (bitmap_ != nullptr && lacking_.has_value()) bitmap_->Abort(*lacking_);
     return {};
   }
   Co<void> Clean() override;
@@ -160,13 +160,12 @@ class Backup final : public JobDriver {
   uint64_t cursor_ = 0;  // where to look for the next piece
   uint64_t missing_;     // as it was shown last
 
-  // Of Run, for Abort.
-  bool ran_ = false;
-  bool flush_failed_ = false;
+  // Of Run, for Abort: what the target lacked when it was flushed; nothing: nobody knows what is on stable storage, or
+  // whether it was ever the source's.
+  std::optional<DirtyBitmap> lacking_;
 };
 
 Co<absl::Status> Backup::Run(JobContext& job) {
-  ran_ = true;
   job.progress().SetRemaining(missing_);  // as it was at the moment of the backup: clients may have copied since
   absl::Status status;
   std::exception_ptr thrown;
@@ -180,12 +179,14 @@ Co<absl::Status> Backup::Run(JobContext& job) {
   copier_.FreeBuffers();  // a job may wait long for its group
   ShowProgress(job);
   if (thrown) std::rethrow_exception(thrown);
-  copier_.CheckSource();
-  if (!copier_.status().ok()) co_return copier_.status();
-  if (!status.ok()) co_return status;
-  status = co_await copier_.FlushTarget(job);
-  flush_failed_ = !status.ok();
-  co_return status;
+  if (status.ok() || !copier_.status().ok()) status = copier_.status();
+  if (absl::Status intact = copier_.source().CheckIntact(); !intact.ok()) co_return intact;
+  if (!status.ok() && bitmap_ == nullptr) co_return status;
+  // Clients go on to copy what they overwrite: that may not be flushed.
+  DirtyBitmap lacking = map_.Missing();
+  const absl::Status flushed = co_await copier_.FlushTarget(job);
+  if (flushed.ok()) lacking_.emplace(std::move(lacking));
+  co_return status.ok() ? flushed : status;
 }
 
 Co<absl::Status> Backup::CopyAll(JobContext& job) {

@@ -39,9 +39,8 @@ void BackupBitmap::Commit() {
   claim_.Replace(since_);
 }
 
-void BackupBitmap::Abort(const PieceMap& missing) {
+void BackupBitmap::Abort(const DirtyBitmap& lacking) {
   if (mode_ != BitmapMode::kAlways) return;
-  const DirtyBitmap lacking = missing.Missing();
   const std::lock_guard lock(mutex_);
   // What was dirty, or with kFull everything, as far as it has not been copied.
   DirtyBitmap left = claim_.Content();

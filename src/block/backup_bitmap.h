@@ -43,8 +43,8 @@ class BackupBitmap {
   // --- The main context, after Run: one of these, at most, and then Release ---
   // The target is what the source was.
   void Commit();
-  // The target has been made what the source was, but for what is in `missing`.
-  void Abort(const PieceMap& missing);
+  // The target has been made what the source was, but for what is in `lacking`.
+  void Abort(const DirtyBitmap& lacking);
   // The source still exists.
   void Release() { claim_.Release(); }
 

@@ -146,11 +146,13 @@ void GraphOps::SwitchUsers(Node& from, const std::shared_ptr<Node>& to) {
   const std::vector<const NodeEdge*> inside = EdgesOfTower(*to);  // `to` may stand upon `from`
   {
     const BothLocked lock(from.mutex_, to->mutex_);
+    to->edges_.reserve(to->edges_.size() + from.edges_.size());
     std::erase_if(from.edges_, [&](NodeEdge* edge) JOBCORE_EXCLUDES(job_mutex) {
       if (!Follows(*edge) || IsOneOf(inside, edge)) return false;
       to->edges_.push_back(edge);
-      edge->producer_.SendTo(to->resource_);
+      // Both at once for who has been admitted to the new node and asks where the edge leads.
       const std::lock_guard edge_lock(edge->mutex_);
+      edge->producer_.SendTo(to->resource_);
       edge->node_ = to;  // the last reference to `from` is the caller's, or the set's
       return true;
     });
@@ -223,7 +225,10 @@ void GraphOps::TellUsers(const Node& node) {
       if (edge->options_.on_moved) calls.push_back(edge->options_.on_moved);
     }
   }
-  for (const std::function<void()>& call : calls) call();
+  const auto tell = [](const std::function<void()>& call) noexcept {
+    call();
+  };  // half of them told is no state to be in
+  for (const std::function<void()>& call : calls) tell(call);
 }
 
 std::vector<std::string> UsersOf(const Node& node) { return GraphOps::UsersOf(node); }

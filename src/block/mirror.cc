@@ -347,8 +347,8 @@ Co<absl::Status> Mirror::Commit() {
                                               "' was written to by somebody else who ",
                                               "has it drained, after the last copy: its users stay there"));
   }
+  published_ = false;  // for good: who has been switched over writes there
   if (complete_) SwitchUsers(copier_.source(), copier_.target());
-  published_ = false;  // for good
   co_return absl::OkStatus();
 }
 

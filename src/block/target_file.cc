@@ -165,15 +165,15 @@ int TargetFile::Rename(const std::string& from, const std::string& to, unsigned 
   return renameat2(directory, from.c_str(), directory, to.c_str(), flags) == 0 ? 0 : errno;
 }
 
-int TargetFile::TakeFreeName() {
-  int error = Rename(temporary_, name_, RENAME_NOREPLACE);
+int TargetFile::TakeFreeName(std::string& hidden) {
+  int error = Rename(hidden, name_, RENAME_NOREPLACE);
   if (error == EINVAL || error == ENOSYS) {
     // Not known to this file system. A link does not replace anything either.
     const int directory = directory_.get();
-    error = linkat(directory, temporary_.c_str(), directory, name_.c_str(), 0) == 0 ? 0 : errno;
-    if (error == 0) unlinkat(directory, temporary_.c_str(), 0);
+    error = linkat(directory, hidden.c_str(), directory, name_.c_str(), 0) == 0 ? 0 : errno;
+    if (error == 0) unlinkat(directory, hidden.c_str(), 0);
   }
-  if (error == 0) temporary_.clear();
+  if (error == 0) hidden.clear();
   return error;
 }
 
@@ -204,7 +204,7 @@ absl::Status TargetFile::Publish() {
     error = Rename(temporary_, name_, 0);
     if (error == 0) temporary_.clear();
   } else {
-    error = TakeFreeName();
+    error = TakeFreeName(temporary_);
   }
   return error == 0 ? absl::OkStatus() : FileError("cannot give the file its name", path_, error);
 }
@@ -213,7 +213,7 @@ absl::Status TargetFile::PublishRevocably() {
   constexpr int kAttempts = 100;  // somebody else makes and removes the same name
   int error = 0;
   for (int i = 0; i < kAttempts; ++i) {
-    error = TakeFreeName();
+    error = TakeFreeName(temporary_);
     if (error != EEXIST || !replace_) break;
     error = TakeNameOver();
     if (error != ENOENT) break;
@@ -233,7 +233,8 @@ void TargetFile::Revoke() {
   std::string hidden = RandomName(name_);
   if (Rename(name_, hidden, 0) != 0) return;
   temporary_ = std::move(hidden);
-  if (!kept_.empty()) (void)Rename(std::exchange(kept_, {}), name_, 0);
+  // Somebody else may have taken the name meanwhile.
+  if (!kept_.empty()) (void)TakeFreeName(kept_);
 }
 
 void TargetFile::Confirm() {

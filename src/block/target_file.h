@@ -76,7 +76,7 @@ class TargetFile {
   // 0, or an errno. Both names are in the directory. `flags`: of renameat2.
   int Rename(const std::string& from, const std::string& to, unsigned flags) const;
   // Gives it the name if nobody has that. 0, or an errno.
-  int TakeFreeName();
+  int TakeFreeName(std::string& hidden);
   // Gives it the name that somebody has. 0, or an errno.
   int TakeNameOver();
 

@@ -32,10 +32,10 @@ struct Error {
 
 inline Error GenericError(std::string text) { return {ErrorClass::kGenericError, std::move(text)}; }
 
-// The texts of the library begin with the wire's, and may go on, after ';', with what would work.
+// The texts of the library begin with the wire's, and may go on, after "; ", with what would work.
 inline Error FromStatus(const absl::Status& status) {
   const std::string text(status.message());
-  return GenericError(text.substr(0, text.find(';')));
+  return GenericError(text.substr(0, text.find("; ")));
 }
 
 class [[nodiscard]] Reply {

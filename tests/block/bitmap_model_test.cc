@@ -147,7 +147,7 @@ class RandomBitmaps : public ::testing::TestWithParam<uint32_t> {
   }
 
   NodeWorld world{1};
-  std::shared_ptr<Node> node = jobcore_test::MemoryNode::Make(world, "disk", uint64_t{64} * 512);
+  std::shared_ptr<Node> node = jobcore_test::LoggingNode::Make(world, "disk", uint64_t{64} * 512);
   std::unique_ptr<NodeEdge> edge = jobcore_test::Edge(node, {.user = "client", .writes = true, .lets_resize = true});
 
  private:

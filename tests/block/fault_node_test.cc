@@ -25,7 +25,7 @@ using Operation = FaultRule::Operation;
 struct Fixture {
   explicit Fixture(TestWorld& world, std::vector<FaultRule> rules)
       : world(world),
-        image(MemoryNode::Make(world, "image", 8192)),
+        image(LoggingNode::Make(world, "image", 8192)),
         node(*MakeFaultNode(world.core(), {.node = {.name = "fault"}, .image = image, .rules = std::move(rules)})),
         edge(Edge(node, {.user = "client", .writes = true})) {}
 
@@ -51,7 +51,7 @@ struct Fixture {
   }
 
   TestWorld& world;
-  const std::shared_ptr<MemoryNode> image;
+  const std::shared_ptr<LoggingNode> image;
   const std::shared_ptr<FaultNode> node;
   const std::unique_ptr<NodeEdge> edge;
 };

@@ -31,8 +31,8 @@ std::shared_ptr<Node> Raw(TestWorld& world, std::string name, std::shared_ptr<No
 
 TEST(SwitchUsers, RequestThatWaitsDuringTheSectionLandsOnTheNewNode) {
   TestWorld world;
-  const auto from = MemoryNode::Make(world, "from");
-  const auto to = MemoryNode::Make(world, "to");
+  const auto from = LoggingNode::Make(world, "from");
+  const auto to = LoggingNode::Make(world, "to");
   const auto before = Edge(from, {.user = "before", .writes = true});
   DrainedSection section = Drained({from.get(), to.get()});
   const auto during = Edge(from, {.user = "during", .writes = true});
@@ -55,8 +55,8 @@ TEST(SwitchUsers, RequestThatWaitsDuringTheSectionLandsOnTheNewNode) {
 
 TEST(SwitchUsers, RequestOfARawNodeThatStandsOnTheSwitchedOneLandsOnTheNewNode) {
   TestWorld world;
-  const auto from = MemoryNode::Make(world, "from");
-  const auto to = MemoryNode::Make(world, "to");
+  const auto from = LoggingNode::Make(world, "from");
+  const auto to = LoggingNode::Make(world, "to");
   const auto raw = Raw(world, "raw", from);
   const auto edge = Edge(raw, {.user = "client", .writes = true});
   DrainedSection section = Drained({from.get(), to.get()});
@@ -75,7 +75,7 @@ TEST(SwitchUsers, RequestOfARawNodeThatStandsOnTheSwitchedOneLandsOnTheNewNode) 
 
 TEST(SwitchUsers, NewNodeMayStandUponTheOldOneAndDoesNotTurnRound) {
   TestWorld world;
-  const auto from = MemoryNode::Make(world, "from");
+  const auto from = LoggingNode::Make(world, "from");
   const auto middle = Raw(world, "middle", from);
   const auto top = Raw(world, "top", middle);
   const auto client = Edge(from, {.user = "client"});
@@ -92,8 +92,8 @@ TEST(SwitchUsers, NewNodeMayStandUponTheOldOneAndDoesNotTurnRound) {
 
 TEST(SwitchUsers, EdgesThatStayStay) {
   TestWorld world;
-  const auto from = MemoryNode::Make(world, "from");
-  const auto to = MemoryNode::Make(world, "to");
+  const auto from = LoggingNode::Make(world, "from");
+  const auto to = LoggingNode::Make(world, "to");
   const auto job = Edge(from, {.user = "job", .job_use = EdgeOptions::JobUse::kSource});
   const auto client = Edge(from, {.user = "client"});
   const DrainedSection section = Drained({from.get(), to.get()});
@@ -104,9 +104,9 @@ TEST(SwitchUsers, EdgesThatStayStay) {
 
 TEST(SwitchUsers, OldNodeGoesWithItsLastUserEvenIfRequestsStillWaitThere) {
   TestWorld world;
-  auto from = MemoryNode::Make(world, "from");
+  auto from = LoggingNode::Make(world, "from");
   const std::weak_ptr<Node> alive = from;
-  const auto to = MemoryNode::Make(world, "to");
+  const auto to = LoggingNode::Make(world, "to");
   const auto client = Edge(from, {.user = "client"});
   DrainedSection section = Drained({from.get(), to.get()});
   Started<int> flush(client->Flush());
@@ -120,8 +120,8 @@ TEST(SwitchUsers, OldNodeGoesWithItsLastUserEvenIfRequestsStillWaitThere) {
 
 TEST(SwitchUsersDeathTest, NodesThatAreNotDrainedAbort) {
   TestWorld world;
-  const auto from = MemoryNode::Make(world, "from");
-  const auto to = MemoryNode::Make(world, "to");
+  const auto from = LoggingNode::Make(world, "from");
+  const auto to = LoggingNode::Make(world, "to");
   EXPECT_DEATH(SwitchUsers(*from, to), "users of node 'from' switched over while");
   {
     const DrainedSection section = Drained({from.get()});
@@ -139,17 +139,17 @@ TEST(SwitchUsersDeathTest, NodesThatAreNotDrainedAbort) {
 
 TEST(CheckSwitch, RefusesANodeOfAnotherSizeAndTheNodeItself) {
   TestWorld world;
-  const auto from = MemoryNode::Make(world, "from", 1024);
-  const auto to = MemoryNode::Make(world, "to", 512);
+  const auto from = LoggingNode::Make(world, "from", 1024);
+  const auto to = LoggingNode::Make(world, "to", 512);
   EXPECT_THAT(CheckSwitch(*from, *to), Refused(absl::StatusCode::kFailedPrecondition, "'to' of 512 bytes cannot"));
   EXPECT_THAT(CheckSwitch(*from, *from), Refused(absl::StatusCode::kFailedPrecondition, "its own place"));
 }
 
 TEST(CheckSwitch, RefusesAReadOnlyNodeOnlyIfAWriterWouldCome) {
   TestWorld world;
-  const auto from = MemoryNode::Make(world, "from", 512);
+  const auto from = LoggingNode::Make(world, "from", 512);
   const auto to =
-      std::make_shared<MemoryNode>(world.core(), Node::Options{.name = "to", .read_only = true}, uint64_t{512});
+      std::make_shared<LoggingNode>(world.core(), Node::Options{.name = "to", .read_only = true}, uint64_t{512});
   const auto reader = Edge(from, {.user = "reader"});
   const auto job = Edge(from, {.user = "job", .writes = true, .job_use = EdgeOptions::JobUse::kSource});
   EXPECT_TRUE(CheckSwitch(*from, *to).ok());
@@ -159,8 +159,8 @@ TEST(CheckSwitch, RefusesAReadOnlyNodeOnlyIfAWriterWouldCome) {
 
 TEST(CheckSwitch, RefusesUsersWhoDoNotGetAlong) {
   TestWorld world;
-  const auto from = MemoryNode::Make(world, "from", 512);
-  const auto to = MemoryNode::Make(world, "to", 512);
+  const auto from = LoggingNode::Make(world, "from", 512);
+  const auto to = LoggingNode::Make(world, "to", 512);
   const auto writer = Edge(from, {.user = "writer", .writes = true});
   const auto job = Edge(to, {.user = "job", .lets_write = false, .job_use = EdgeOptions::JobUse::kSource});
   EXPECT_TRUE(CheckSwitch(*from, *to).ok());  // that one goes
@@ -173,8 +173,8 @@ TEST(CheckSwitch, RefusesUsersWhoDoNotGetAlong) {
 
 TEST(CheckSwitch, UserWhoBearsNoWritesDoesNotComeToAWriter) {
   TestWorld world;
-  const auto from = MemoryNode::Make(world, "from", 512);
-  const auto to = MemoryNode::Make(world, "to", 512);
+  const auto from = LoggingNode::Make(world, "from", 512);
+  const auto to = LoggingNode::Make(world, "to", 512);
   const auto shy = Edge(from, {.user = "shy", .lets_write = false});
   const auto writer = Edge(to, {.user = "writer", .writes = true});
   EXPECT_THAT(CheckSwitch(*from, *to),
@@ -186,14 +186,14 @@ TEST(CheckSwitch, UserWhoBearsNoWritesDoesNotComeToAWriter) {
 TEST(NodeSet, FindsWhatWasAddedUntilItIsRemoved) {
   TestWorld world;
   NodeSet set;
-  const auto b = MemoryNode::Make(world, "b");
-  const auto a = MemoryNode::Make(world, "a");
+  const auto b = LoggingNode::Make(world, "b");
+  const auto a = LoggingNode::Make(world, "a");
   EXPECT_TRUE(set.Add(b).ok());
   EXPECT_TRUE(set.Add(a).ok());
   EXPECT_THAT(set.All(), ElementsAre(a, b));
   EXPECT_EQ(*set.Find("a"), a);
   EXPECT_THAT(set.Find("c").status(), Refused(absl::StatusCode::kNotFound, "There is no node 'c'"));
-  EXPECT_THAT(set.Add(MemoryNode::Make(world, "a")),
+  EXPECT_THAT(set.Add(LoggingNode::Make(world, "a")),
               Refused(absl::StatusCode::kAlreadyExists, "There is a node 'a' already"));
   EXPECT_EQ(*set.Find("a"), a);
   EXPECT_TRUE(set.Remove("a").ok());
@@ -205,7 +205,7 @@ TEST(NodeSet, FindsWhatWasAddedUntilItIsRemoved) {
 TEST(NodeSet, DoesNotLetGoOfANodeThatIsInUseAndSaysByWhom) {
   TestWorld world;
   NodeSet set;
-  const auto node = MemoryNode::Make(world, "disk");
+  const auto node = LoggingNode::Make(world, "disk");
   ASSERT_TRUE(set.Add(node).ok());
   auto a = Edge(node, {.user = "export 'a'"});
   const auto b = Edge(node, {.user = "job 'b'"});

@@ -85,8 +85,8 @@ class MirrorEnd : public ::testing::Test {
   TestWorld world_{{.virtual_time = true}};
   bool hangs_ = false;
   std::shared_ptr<Publisher> publisher_;
-  std::shared_ptr<MemoryNode> source_ = MemoryNode::Make(world_, "disk", kSize);
-  std::shared_ptr<MemoryNode> target_ = MemoryNode::Make(world_, "copy", kSize);
+  std::shared_ptr<LoggingNode> source_ = LoggingNode::Make(world_, "disk", kSize);
+  std::shared_ptr<LoggingNode> target_ = LoggingNode::Make(world_, "copy", kSize);
   std::unique_ptr<NodeEdge> client_ = Edge(source_, {.user = "client", .writes = true});
 };
 
@@ -208,8 +208,8 @@ TEST_F(MirrorEnd, ClientsDoNotWaitLongerThanTheTimeoutForARequestThatHangs) {
       {true, "zeroes 0+65536", "for 10 s, and 65536 bytes are still to be copied; they stay there"},
   };
   for (const auto& c : kCases) {
-    source_ = MemoryNode::Make(world_, "disk", kSize);
-    target_ = MemoryNode::Make(world_, "copy", kSize);
+    source_ = LoggingNode::Make(world_, "disk", kSize);
+    target_ = LoggingNode::Make(world_, "copy", kSize);
     client_ = Edge(source_, {.user = "client", .writes = true});
     const JobRef job = Pending();
     if (c.write) Write(0, 512);

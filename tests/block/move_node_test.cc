@@ -87,7 +87,7 @@ Co<void> KeepWriting(NodeEdge& edge, AioContext& home, Client& client) {
 
 TEST(MoveNode, TowerGoesToTheNewContextAndWhatStandsUponItStays) {
   TestWorld world({.io_threads = 1});
-  const auto file = MemoryNode::Make(world, "file");
+  const auto file = LoggingNode::Make(world, "file");
   const auto middle = Raw(world, "middle", file);
   const auto top = Raw(world, "top", middle);
   EXPECT_TRUE(Move(world, middle, world.io()).ok());
@@ -100,7 +100,7 @@ TEST(MoveNode, TowerGoesToTheNewContextAndWhatStandsUponItStays) {
 
 TEST(MoveNode, JobRunsInTheNewContextAfterwardsWhileAClientWrites) {
   TestWorld world({.io_threads = 2});
-  const auto file = MemoryNode::Make(world, "file");
+  const auto file = LoggingNode::Make(world, "file");
   const auto raw = Raw(world, "raw", file);
   const auto edge = Edge(raw, {.user = "client", .writes = true});
   Client client;
@@ -132,7 +132,7 @@ TEST(MoveNode, JobRunsInTheNewContextAfterwardsWhileAClientWrites) {
 
 TEST(MoveNode, JobThatHasNotBegunAndOneThatIsPausedGoWithIt) {
   TestWorld world({.io_threads = 2});
-  const auto node = MemoryNode::Make(world, "disk");
+  const auto node = LoggingNode::Make(world, "disk");
   Seen seen;
   const JobSpec spec{.id = "new", .context = &world.io(0), .resources = {&node->resource()}};
   const JobRef created = world.Create(spec, Writer(node, seen));
@@ -153,7 +153,7 @@ TEST(MoveNode, IsRefusedIfTheNewContextIsClosedAndNothingHasChanged) {
   TestWorld world({.io_threads = 1});
   IOThread gone("gone");
   ASSERT_TRUE(gone.Stop().ok());
-  const auto file = MemoryNode::Make(world, "file");
+  const auto file = LoggingNode::Make(world, "file");
   const auto raw = Raw(world, "raw", file);
   Seen seen;
   const JobRef job =
@@ -171,7 +171,7 @@ TEST(MoveNode, IsRefusedIfTheNewContextIsClosedAndNothingHasChanged) {
 
 TEST(MoveNode, IsRefusedAtItsDeadlineAndNothingHasChanged) {
   TestWorld world({.io_threads = 1});
-  const auto file = MemoryNode::Make(world, "file");
+  const auto file = LoggingNode::Make(world, "file");
   const auto raw = Raw(world, "raw", file);
   Gate& gate = world.NewGate();
   file->before = [&gate] { return gate.Pass(); };
@@ -189,7 +189,7 @@ TEST(MoveNode, IsRefusedAtItsDeadlineAndNothingHasChanged) {
 
 TEST(MoveNode, IsRefusedWhileSomebodyElseMovesAPartOfTheTower) {
   TestWorld world({.io_threads = 1});
-  const auto file = MemoryNode::Make(world, "file");
+  const auto file = LoggingNode::Make(world, "file");
   const auto raw = Raw(world, "raw", file);
   Gate& gate = world.NewGate();
   file->before = [&gate] { return gate.Pass(); };
@@ -215,8 +215,8 @@ TEST(MoveNode, IsRefusedWhileSomebodyElseMovesAPartOfTheTower) {
 // Whoever has a section of his own may make a job while the move waits for another one, which is in a hook.
 TEST(MoveNode, JobThatIsMadeMeanwhileLivesInTheNewContext) {
   TestWorld world({.io_threads = 2});
-  const auto node = MemoryNode::Make(world, "disk");
-  const auto copy = MemoryNode::Make(world, "copy");
+  const auto node = LoggingNode::Make(world, "disk");
+  const auto copy = LoggingNode::Make(world, "copy");
   ASSERT_TRUE(Move(world, node, world.io(0)).ok());
   Gate& gate = world.NewGate();
   Seen seen;
@@ -257,8 +257,8 @@ TEST(MoveNode, JobThatIsMadeMeanwhileLivesInTheNewContext) {
 
 TEST(MoveNode, TowerThatIsRebuiltMeanwhileIsMovedAsItIsThen) {
   TestWorld world({.io_threads = 1});
-  const auto from = MemoryNode::Make(world, "from");
-  const auto to = MemoryNode::Make(world, "to");
+  const auto from = LoggingNode::Make(world, "from");
+  const auto to = LoggingNode::Make(world, "to");
   const auto raw = Raw(world, "raw", from);
   const auto edge = Edge(raw, {.user = "client"});
   Gate& gate = world.NewGate();

@@ -33,7 +33,7 @@ TEST(NodeEdge, TwoFitIfEachLetsTheOtherDoWhatItDoes) {
     const EdgeOptions first{.user = "user A", .writes = (bits & 1) != 0, .lets_write = (bits & 2) != 0};
     const EdgeOptions second{.user = "user B", .writes = (bits & 4) != 0, .lets_write = (bits & 8) != 0};
     const bool fits = (!second.writes || first.lets_write) && (!first.writes || second.lets_write);
-    const auto node = MemoryNode::Make(world, "disk");
+    const auto node = LoggingNode::Make(world, "disk");
     auto edge = Edge(node, first);
     const absl::Status status = Attaching(node, second);
     EXPECT_EQ(status.ok(), fits) << bits;
@@ -50,7 +50,7 @@ TEST(NodeEdge, TwoFitIfEachLetsTheOtherDoWhatItDoes) {
 
 TEST(NodeEdge, MessageNamesTheOneInTheWayAmongMany) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk");
+  const auto node = LoggingNode::Make(world, "disk");
   const auto a = Edge(node, {.user = "export 'a'"});
   const auto b = Edge(node, {.user = "job 'b'", .lets_write = false});
   const auto c = Edge(node, {.user = "export 'c'"});
@@ -60,7 +60,7 @@ TEST(NodeEdge, MessageNamesTheOneInTheWayAmongMany) {
 
 TEST(NodeEdge, OneThatWasRefusedIsNoUser) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk");
+  const auto node = LoggingNode::Make(world, "disk");
   const auto a = Edge(node, {.user = "a", .lets_write = false});
   EXPECT_FALSE(Attaching(node, {.user = "b", .writes = true}).ok());
   EXPECT_THAT(UsersOf(*node), ElementsAre("a"));
@@ -69,7 +69,7 @@ TEST(NodeEdge, OneThatWasRefusedIsNoUser) {
 TEST(NodeEdge, WriterOfAReadOnlyNodeIsRefused) {
   TestWorld world;
   const auto node =
-      std::make_shared<MemoryNode>(world.core(), Node::Options{.name = "disk", .read_only = true}, uint64_t{512});
+      std::make_shared<LoggingNode>(world.core(), Node::Options{.name = "disk", .read_only = true}, uint64_t{512});
   EXPECT_THAT(Attaching(node, {.user = "export 'e'", .writes = true}),
               Refused(absl::StatusCode::kPermissionDenied, "Node 'disk' is read-only: export 'e' cannot write to it"));
   EXPECT_TRUE(Attaching(node, {.user = "export 'e'"}).ok());
@@ -77,7 +77,7 @@ TEST(NodeEdge, WriterOfAReadOnlyNodeIsRefused) {
 
 TEST(NodeEdge, KeepsItsNodeAlive) {
   TestWorld world;
-  auto node = MemoryNode::Make(world, "disk");
+  auto node = LoggingNode::Make(world, "disk");
   const std::weak_ptr<Node> alive = node;
   auto edge = Edge(node, {.user = "a"});
   node.reset();
@@ -90,7 +90,7 @@ TEST(NodeEdge, KeepsItsNodeAlive) {
 
 TEST(NodeEdge, EveryRequestReachesTheNode) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk", 1024);
+  const auto node = LoggingNode::Make(world, "disk", 1024);
   const auto edge = Edge(node, {.user = "a", .writes = true});
   const std::string data(512, 'x');
   std::string buffer(512, '\0');
@@ -115,7 +115,7 @@ Co<void> NoteFlush(NodeEdge& edge, int number, std::vector<int>& order) {
 
 TEST(NodeEdge, RequestsWaitWhileItsNodeIsDrainedAndKeepTheirOrder) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk");
+  const auto node = LoggingNode::Make(world, "disk");
   const auto a = Edge(node, {.user = "a"});
   const auto b = Edge(node, {.user = "b"});
   std::vector<int> order;
@@ -134,9 +134,9 @@ TEST(NodeEdge, RequestsWaitWhileItsNodeIsDrainedAndKeepTheirOrder) {
 TEST(NodeEdge, RequestsThatWaitedWhileTheirUserWasSwitchedOverComeBeforeThoseThatCameAfterwards) {
   for (const bool from_is_older : {false, true}) {
     TestWorld world;
-    std::shared_ptr<MemoryNode> from = from_is_older ? MemoryNode::Make(world, "from") : nullptr;
-    const auto to = MemoryNode::Make(world, "to");
-    if (!from_is_older) from = MemoryNode::Make(world, "from");
+    std::shared_ptr<LoggingNode> from = from_is_older ? LoggingNode::Make(world, "from") : nullptr;
+    const auto to = LoggingNode::Make(world, "to");
+    if (!from_is_older) from = LoggingNode::Make(world, "from");
     const auto edge = Edge(from, {.user = "a"});
     std::vector<int> order;
     DrainedSection section = Drained({from.get(), to.get()});
@@ -157,8 +157,8 @@ TEST(NodeEdge, RequestsThatWaitedWhileTheirUserWasSwitchedOverComeBeforeThoseTha
 
 TEST(NodeEdge, RequestsThatWereSwitchedOverToANodeThatIsDrainedLongerKeepTheirOrder) {
   TestWorld world;
-  const auto from = MemoryNode::Make(world, "from");
-  const auto to = MemoryNode::Make(world, "to");
+  const auto from = LoggingNode::Make(world, "from");
+  const auto to = LoggingNode::Make(world, "to");
   const auto edge = Edge(from, {.user = "a"});
   std::vector<int> order;
   DrainedSection longer = Drained({to.get()});
@@ -182,9 +182,9 @@ TEST(NodeEdge, RequestsThatWereSwitchedOverToANodeThatIsDrainedLongerKeepTheirOr
 // somebody else has had the upper one drained as well.
 TEST(NodeEdge, RequestOnBehalfOfAnotherOneGoesOnWhenASectionEndsThatHoldsUpOnlyThatOne) {
   TestWorld world;
-  const auto file = MemoryNode::Make(world, "file");
+  const auto file = LoggingNode::Make(world, "file");
   const std::shared_ptr<Node> raw = *MakeRawNode(world.core(), {.node = {.name = "raw"}, .file = file});
-  const auto another = MemoryNode::Make(world, "another");
+  const auto another = LoggingNode::Make(world, "another");
   const DrainedSection crosswise = Drained({file.get(), another.get()});
   DrainedSection others = Drained({raw.get()});
   DrainedSection both = Drained({raw.get(), file.get()});
@@ -200,7 +200,7 @@ TEST(NodeEdge, RequestOnBehalfOfAnotherOneGoesOnWhenASectionEndsThatHoldsUpOnlyT
 
 TEST(NodeEdge, StatusOfWhatIsNotThereIsAnErrorOfTheClients) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk", 1024);
+  const auto node = LoggingNode::Make(world, "disk", 1024);
   const auto edge = Edge(node, {.user = "a"});
   for (const auto& [offset, length] : {std::pair<uint64_t, uint64_t>{0, 1025}, {1024, 1}, {0, 0}, {UINT64_MAX, 2}}) {
     EXPECT_EQ(Await(world, edge->Status(offset, length)).status().code(), absl::StatusCode::kInvalidArgument);
@@ -211,7 +211,7 @@ TEST(NodeEdge, StatusOfWhatIsNotThereIsAnErrorOfTheClients) {
 
 TEST(NodeEdge, ResizeIsRefusedWhileSomebodyElseReliesOnTheSize) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk", 1024);
+  const auto node = LoggingNode::Make(world, "disk", 1024);
   const auto resizer = Edge(node, {.user = "user A", .writes = true});
   auto relies = Edge(node, {.user = "user B"});
   const auto bears = Edge(node, {.user = "user C", .lets_resize = true});
@@ -228,7 +228,7 @@ TEST(NodeEdge, ResizeIsRefusedWhileSomebodyElseReliesOnTheSize) {
 
 TEST(NodeEdge, NobodyWhoReliesOnTheSizeComesWhileItChanges) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk", 1024);
+  const auto node = LoggingNode::Make(world, "disk", 1024);
   const auto resizer = Edge(node, {.user = "user A", .writes = true, .lets_resize = true});
   const auto other = Edge(node, {.user = "user B", .writes = true, .lets_resize = true});
   Gate& gate = world.NewGate();
@@ -251,7 +251,7 @@ TEST(NodeEdge, NobodyWhoReliesOnTheSizeComesWhileItChanges) {
 TEST(NodeEdge, ResizeWaitsForWhatIsInFlightAndNothingFollowsBeforeItsEnd) {
   for (const bool through_raw : {false, true}) {
     TestWorld world;
-    const auto file = MemoryNode::Make(world, "file", 4096);
+    const auto file = LoggingNode::Make(world, "file", 4096);
     std::shared_ptr<Node> node = file;
     if (through_raw) node = *MakeRawNode(world.core(), {.node = {.name = "raw"}, .file = file});
     const auto resizer = Edge(node, {.user = "user A", .writes = true});
@@ -275,8 +275,8 @@ TEST(NodeEdge, ResizeWaitsForWhatIsInFlightAndNothingFollowsBeforeItsEnd) {
 
 TEST(NodeEdge, ResizeThatWaitedWhileItsUserWasSwitchedOverIsOfTheNewNode) {
   TestWorld world;
-  const auto from = MemoryNode::Make(world, "from", 4096);
-  const auto to = MemoryNode::Make(world, "to", 4096);
+  const auto from = LoggingNode::Make(world, "from", 4096);
+  const auto to = LoggingNode::Make(world, "to", 4096);
   const auto resizer = Edge(from, {.user = "user A", .writes = true});
   std::optional<DrainedSection> section(Drained({from.get(), to.get()}));
   Admission inside = section->Admit(from->resource());
@@ -294,8 +294,8 @@ TEST(NodeEdge, ResizeThatWaitedWhileItsUserWasSwitchedOverIsOfTheNewNode) {
 
 TEST(NodeEdge, ResizeWaitsForWhatIsInFlightInATowerThatWasRebuiltMeanwhile) {
   TestWorld world;
-  const auto from = MemoryNode::Make(world, "from", 4096);
-  const auto to = MemoryNode::Make(world, "to", 4096);
+  const auto from = LoggingNode::Make(world, "from", 4096);
+  const auto to = LoggingNode::Make(world, "to", 4096);
   const std::shared_ptr<Node> raw = *MakeRawNode(world.core(), {.node = {.name = "raw"}, .file = from});
   const auto resizer = Edge(raw, {.user = "user A", .writes = true});
   std::optional<DrainedSection> section(Drained({raw.get(), from.get(), to.get()}));

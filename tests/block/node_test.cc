@@ -33,7 +33,7 @@ int ChangeAt(TestWorld& world, Node& node, NodeWrite write) {
 
 TEST(Node, RequestsUpToItsEndReachTheDriverAndThoseBeyondDoNot) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk", 1000);
+  const auto node = LoggingNode::Make(world, "disk", 1000);
   EXPECT_EQ(ReadAt(world, *node, 0, 1000), 0);
   EXPECT_EQ(ReadAt(world, *node, 1000, 0), 0);
   EXPECT_EQ(node->log().size(), 2u);
@@ -45,7 +45,7 @@ TEST(Node, RequestsUpToItsEndReachTheDriverAndThoseBeyondDoNot) {
 
 TEST(Node, WritesOfEveryKindAreCheckedEvenIfOffsetAndLengthOverflow) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk", 1000);
+  const auto node = LoggingNode::Make(world, "disk", 1000);
   for (const Kind kind : {Kind::kZeroes, Kind::kDiscard}) {
     EXPECT_EQ(ChangeAt(world, *node, {.kind = kind, .offset = 500, .length = 500}), 0);
     EXPECT_EQ(ChangeAt(world, *node, {.kind = kind, .offset = 500, .length = 501}), EINVAL);
@@ -58,7 +58,7 @@ TEST(Node, WritesOfEveryKindAreCheckedEvenIfOffsetAndLengthOverflow) {
 TEST(Node, ReadOnlyOneRefusesWritesOfEveryKindAndReads) {
   TestWorld world;
   const auto node =
-      std::make_shared<MemoryNode>(world.core(), Node::Options{.name = "disk", .read_only = true}, uint64_t{1000});
+      std::make_shared<LoggingNode>(world.core(), Node::Options{.name = "disk", .read_only = true}, uint64_t{1000});
   EXPECT_TRUE(node->read_only());
   const std::string data(10, 'x');
   EXPECT_EQ(ChangeAt(world, *node, {.length = 10, .data = Bytes(data)}), EROFS);
@@ -70,15 +70,15 @@ TEST(Node, ReadOnlyOneRefusesWritesOfEveryKindAndReads) {
 
 TEST(Node, LivesInTheMainContextUnlessItIsToldOtherwise) {
   TestWorld world({.io_threads = 1});
-  EXPECT_EQ(MemoryNode::Make(world, "a")->context().get(), &world.main());
-  const MemoryNode node(world.core(), {.name = "b", .context = world.io().shared_from_this()}, 512);
+  EXPECT_EQ(LoggingNode::Make(world, "a")->context().get(), &world.main());
+  const LoggingNode node(world.core(), {.name = "b", .context = world.io().shared_from_this()}, 512);
   EXPECT_EQ(node.context().get(), &world.io());
 }
 
 TEST(NodeDeathTest, RequestWithAnAdmissionToAnotherNodeOrToNoneAborts) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk");
-  const auto other = MemoryNode::Make(world, "other");
+  const auto node = LoggingNode::Make(world, "disk");
+  const auto other = LoggingNode::Make(world, "other");
   const auto with = [&](const Admission& in) { (void)node->Flush(in); };
   EXPECT_DEATH(with(Admission()), "node 'disk': a request without an admission");
   const DrainedSection section = Drained({other.get()});
@@ -90,7 +90,7 @@ TEST(NodeDeathTest, RequestWithAnAdmissionToAnotherNodeOrToNoneAborts) {
 
 TEST(NodeDeathTest, WriteWhoseLengthIsNotThatOfItsDataAborts) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk", 1000);
+  const auto node = LoggingNode::Make(world, "disk", 1000);
   const std::string data(20, 'x');
   const DrainedSection section = Drained({node.get()});
   const Admission in = section.Admit(node->resource());
@@ -119,7 +119,7 @@ class NotingFilter final : public WriteFilter {
 
 TEST(NodeFilter, NewestComesFirstAndTheDriverLast) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk");
+  const auto node = LoggingNode::Make(world, "disk");
   std::vector<std::string> log;
   {
     const DrainedSection section = Drained({node.get()});
@@ -133,7 +133,7 @@ TEST(NodeFilter, NewestComesFirstAndTheDriverLast) {
 
 TEST(NodeFilter, SeesWritesOfEveryKindButNoReadsAndNoneThatIsRefused) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk", 1000);
+  const auto node = LoggingNode::Make(world, "disk", 1000);
   std::vector<std::string> log;
   node->AddFilter(Drained({node.get()}), std::make_shared<NotingFilter>("f", log));
   const std::string data(10, 'x');
@@ -147,7 +147,7 @@ TEST(NodeFilter, SeesWritesOfEveryKindButNoReadsAndNoneThatIsRefused) {
 
 TEST(NodeFilter, ResultIsWhatTheClientIsTold) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk");
+  const auto node = LoggingNode::Make(world, "disk");
   std::vector<std::string> log;
   const auto filter = std::make_shared<NotingFilter>("f", log);
   filter->result = EIO;
@@ -157,7 +157,7 @@ TEST(NodeFilter, ResultIsWhatTheClientIsTold) {
 
 TEST(NodeFilter, RemovedOneLetsTheWriteInsideOfItFinishAndLaterOnesPassBy) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk");
+  const auto node = LoggingNode::Make(world, "disk");
   Gate& gate = world.NewGate();
   std::vector<std::string> log;
   auto filter = std::make_shared<NotingFilter>("f", log);
@@ -184,7 +184,7 @@ TEST(NodeFilter, RemovedOneLetsTheWriteInsideOfItFinishAndLaterOnesPassBy) {
 
 TEST(NodeFilter, RemovingOneLeavesTheOthersAndRemovingAStrangerDoesNothing) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk");
+  const auto node = LoggingNode::Make(world, "disk");
   std::vector<std::string> log;
   const auto a = std::make_shared<NotingFilter>("a", log);
   const auto b = std::make_shared<NotingFilter>("b", log);
@@ -203,8 +203,8 @@ TEST(NodeFilter, RemovingOneLeavesTheOthersAndRemovingAStrangerDoesNothing) {
 
 TEST(NodeFilterDeathTest, AddingOneNeedsASectionThatCoversTheNode) {
   TestWorld world;
-  const auto node = MemoryNode::Make(world, "disk");
-  const auto other = MemoryNode::Make(world, "other");
+  const auto node = LoggingNode::Make(world, "disk");
+  const auto other = LoggingNode::Make(world, "other");
   std::vector<std::string> log;
   const auto filter = std::make_shared<NotingFilter>("f", log);
   EXPECT_DEATH(node->AddFilter(DrainedSection(), filter), "node 'disk' gets a filter without being drained");

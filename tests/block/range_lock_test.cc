@@ -186,14 +186,14 @@ TEST(RangeLockDeathTest, MustNotBeDestroyedWhileSomebodyHoldsAPart) {
 
 constexpr int kCells = 32;
 
-struct Storm {
+struct TwoThreads {
   RangeLock lock;
   std::array<int, kCells> owners{};  // guarded by the parts of the lock; plain, so that TSan looks on
   std::atomic<int> wrong{0};
   std::atomic<int> finished{0};
 };
 
-Co<void> Turns(Storm& storm, AioContext& home, int self, int turns) {
+Co<void> Turns(TwoThreads& storm, AioContext& home, int self, int turns) {
   std::mt19937 random(static_cast<unsigned>(self));
   for (int turn = 0; turn < turns; ++turn) {
     const unsigned begin = random() % kCells;
@@ -215,7 +215,7 @@ Co<void> Turns(Storm& storm, AioContext& home, int self, int turns) {
 
 TEST(RangeLock, StormOfTwoThreadsNeverHasTwoOwnersOfOnePart) {
   TestWorld world({.io_threads = 2});
-  Storm storm;
+  TwoThreads storm;
   constexpr int kEach = 4;
   for (int i = 0; i < 2 * kEach; ++i) {
     AioContext& home = world.io(i % 2);

@@ -30,7 +30,7 @@ absl::StatusOr<std::shared_ptr<Node>> Window(TestWorld& world, std::shared_ptr<N
 
 TEST(RawNode, RequestsAreMovedByTheWindowsOffset) {
   TestWorld world;
-  const auto file = MemoryNode::Make(world, "file", 4096);
+  const auto file = LoggingNode::Make(world, "file", 4096);
   const auto raw = *Window(world, file, 1000, 500);
   EXPECT_STREQ(raw->driver(), "raw");
   EXPECT_EQ(raw->size(), 500u);
@@ -53,7 +53,7 @@ TEST(RawNode, RequestsAreMovedByTheWindowsOffset) {
 
 TEST(RawNode, NothingBeyondItsWindowIsReached) {
   TestWorld world;
-  const auto file = MemoryNode::Make(world, "file", 4096);
+  const auto file = LoggingNode::Make(world, "file", 4096);
   const auto edge = Edge(*Window(world, file, 1000, 500), {.user = "client", .writes = true});
   EXPECT_EQ(Await(world, edge->Change({.kind = NodeWrite::Kind::kZeroes, .offset = 500, .length = 1})), EINVAL);
   EXPECT_EQ(Await(world, edge->Change({.kind = NodeWrite::Kind::kZeroes, .offset = UINT64_MAX - 999, .length = 1})),
@@ -63,7 +63,7 @@ TEST(RawNode, NothingBeyondItsWindowIsReached) {
 
 TEST(RawNode, WindowLiesWithinTheFile) {
   TestWorld world;
-  const auto file = MemoryNode::Make(world, "file", 4096);
+  const auto file = LoggingNode::Make(world, "file", 4096);
   EXPECT_EQ((*Window(world, file, 0))->size(), 4096u);
   EXPECT_EQ((*Window(world, file, 4096))->size(), 0u);
   EXPECT_EQ((*Window(world, file, 96, 4000))->size(), 4000u);
@@ -77,7 +77,7 @@ TEST(RawNode, WindowLiesWithinTheFile) {
 
 TEST(RawNode, UsesTheFileAsAWriterUnlessItIsReadOnly) {
   TestWorld world;
-  const auto file = MemoryNode::Make(world, "file", 4096);
+  const auto file = LoggingNode::Make(world, "file", 4096);
   const auto shy = Edge(file, {.user = "shy", .lets_write = false});
   EXPECT_THAT(Window(world, file, 0).status(), Refused(absl::StatusCode::kFailedPrecondition, "shy"));
   const auto raw = Window(world, file, 0, {}, true);
@@ -88,7 +88,7 @@ TEST(RawNode, UsesTheFileAsAWriterUnlessItIsReadOnly) {
 // Who copies this node, or has it drained, need not expect that it changes under its hands.
 TEST(RawNode, NobodyElseWritesToItsPartOfTheFile) {
   TestWorld world;
-  const auto file = MemoryNode::Make(world, "file", 4096);
+  const auto file = LoggingNode::Make(world, "file", 4096);
   const EdgeOptions writer = {.user = "writer", .writes = true};
   for (const bool read_only : {false, true}) {
     std::shared_ptr<Node> raw = *Window(world, file, 1000, 500, read_only);
@@ -104,7 +104,7 @@ TEST(RawNode, NobodyElseWritesToItsPartOfTheFile) {
 
 TEST(RawNode, WindowsOfOneFileMustNotOverlapIfOneOfThemIsWrittenTo) {
   TestWorld world;
-  const auto file = MemoryNode::Make(world, "file", 4096);
+  const auto file = LoggingNode::Make(world, "file", 4096);
   const auto raw = *Window(world, file, 1000, 500);
   const auto fits = [&](uint64_t offset, std::optional<uint64_t> size, bool read_only = false) {
     return Window(world, file, offset, size, read_only).ok();
@@ -123,7 +123,7 @@ TEST(RawNode, WindowsOfOneFileMustNotOverlapIfOneOfThemIsWrittenTo) {
 
 TEST(RawNode, ResizeGoesThroughAndKeepsTheOffset) {
   TestWorld world;
-  const auto file = MemoryNode::Make(world, "file", 4096);
+  const auto file = LoggingNode::Make(world, "file", 4096);
   const auto raw = *Window(world, file, 1000);
   const auto edge = Edge(raw, {.user = "client", .writes = true});
   ASSERT_TRUE(Await(world, edge->Resize(5000)).ok());
@@ -138,7 +138,7 @@ TEST(RawNode, ResizeGoesThroughAndKeepsTheOffset) {
 
 TEST(RawNode, OneWithASizeOfItsOwnKeepsItAndTheFilesToo) {
   TestWorld world;
-  const auto file = MemoryNode::Make(world, "file", 4096);
+  const auto file = LoggingNode::Make(world, "file", 4096);
   const auto edge = Edge(*Window(world, file, 1000, 500), {.user = "client", .writes = true});
   EXPECT_THAT(Await(world, edge->Resize(501)), Refused(absl::StatusCode::kInvalidArgument, "a size of its own"));
   EXPECT_TRUE(Await(world, edge->Resize(500)).ok());
@@ -149,7 +149,7 @@ TEST(RawNode, OneWithASizeOfItsOwnKeepsItAndTheFilesToo) {
 
 TEST(RawNode, RequestInFlightWaitsWhileTheFileIsDrainedAndThenGoesOn) {
   TestWorld world;
-  const auto file = MemoryNode::Make(world, "file", 4096);
+  const auto file = LoggingNode::Make(world, "file", 4096);
   const auto raw = *Window(world, file, 1000);
   const auto edge = Edge(raw, {.user = "client"});
   DrainedSection section = Drained({file.get()});
@@ -173,7 +173,7 @@ Co<void> DrainBoth(Node& raw, Node& file, bool& drained) {
 
 TEST(RawNode, BothDrainedTogetherWaitForARequestThatIsJustBetweenThem) {
   TestWorld world;
-  const auto file = MemoryNode::Make(world, "file", 4096);
+  const auto file = LoggingNode::Make(world, "file", 4096);
   const auto raw = *Window(world, file, 1000);
   const auto edge = Edge(raw, {.user = "client"});
   std::optional<DrainedSection> first(Drained({file.get()}));
@@ -189,7 +189,7 @@ TEST(RawNode, BothDrainedTogetherWaitForARequestThatIsJustBetweenThem) {
 
 TEST(RawNode, WhoHasBothDrainedReachesTheFileThroughIt) {
   TestWorld world;
-  const auto file = MemoryNode::Make(world, "file", 4096);
+  const auto file = LoggingNode::Make(world, "file", 4096);
   const auto raw = *Window(world, file, 1000);
   const DrainedSection both = Drained({raw.get(), file.get()});
   const Admission in = both.Admit(raw->resource());

@@ -218,7 +218,7 @@ class GoneJob : public SharedNodes {
 
   const std::vector<std::byte> data = std::vector<std::byte>(512, std::byte{7});
   std::shared_ptr<MemoryNode> source = Disk("disk");
-  std::shared_ptr<jobcore_test::MemoryNode> target = jobcore_test::MemoryNode::Make(world, "copy", kSize);
+  std::shared_ptr<jobcore_test::LoggingNode> target = jobcore_test::LoggingNode::Make(world, "copy", kSize);
   Gate& gate = world.NewGate();
   JobRef job;
   std::unique_ptr<NodeEdge> client;

@@ -39,12 +39,12 @@ using jobcore::block::Node;
 using jobcore::block::NodeEdge;
 using jobcore::block::NodeWrite;
 
-class MemoryNode final : public Node {
+class LoggingNode final : public Node {
  public:
-  MemoryNode(JobCore& core, Options options, uint64_t size)
+  LoggingNode(JobCore& core, Options options, uint64_t size)
       : Node(core, std::move(options), size), content_(size, '\0') {}
-  static std::shared_ptr<MemoryNode> Make(TestWorld& world, std::string name, uint64_t size = 4096) {
-    return std::make_shared<MemoryNode>(world.core(), Options{.name = std::move(name)}, size);
+  static std::shared_ptr<LoggingNode> Make(TestWorld& world, std::string name, uint64_t size = 4096) {
+    return std::make_shared<LoggingNode>(world.core(), Options{.name = std::move(name)}, size);
   }
 
   const char* driver() const override { return "memory"; }

@@ -3,19 +3,24 @@
 // Mirrors and backups of nodes in memory, whose requests take any time and now and then fail, among clients that write
 // and read all the time, and monitors that pause, resume, move, complete and cancel: no client ever reads anything but
 // what was acknowledged to it last, wherever it has been switched to; the requests of one enter in the order in which
-// it made them; and a backup that succeeds is the disk of its moment.
+// it made them; and a backup that succeeds is the disk of its moment. The jobs are started by somebody who holds the
+// section himself, or by transactions, of which several go on at a time: each of these happens as a whole, or leaves
+// nothing behind.
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <new>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,9 +31,12 @@
 #include "job-common/job_core.h"
 #include "job-common/job_txn.h"
 #include "job-driver/block/backup.h"
+#include "job-driver/block/block_actions.h"
 #include "job-driver/block/fault_node.h"
 #include "job-driver/block/graph.h"
 #include "job-driver/block/mirror.h"
+#include "job-driver/block/node_bitmaps.h"
+#include "job-monitor/action_transaction.h"
 #include "job-monitor/job_history.h"
 #include "job-monitor/job_monitor.h"
 #include "job-monitor/wait_dump.h"
@@ -50,6 +58,8 @@ using block::OrderedClient;
 using block::Writer;
 using testing::Choices;
 
+using Group = std::vector<uint64_t>;  // the numbers of its jobs
+
 [[noreturn]] void Broken(const std::string& what) {
   std::fprintf(stderr, "%s\n", what.c_str());
   std::abort();
@@ -63,6 +73,7 @@ struct Disk {
 
 // A job, and what its target is to be if it succeeds.
 struct Started {
+  std::string id = {};
   JobRef job = {};
   Disk target;
   bool is_mirror = false;
@@ -71,9 +82,13 @@ struct Started {
   std::optional<uint64_t> written_at_end = std::nullopt;
 };
 
+// Who starts the jobs.
+enum class Starter { kSection, kTransactions };
+
 class NodeJobs {
  public:
-  explicit NodeJobs(Choices& choices) : choices_(choices), faults_(choices), sim_(choices) {
+  explicit NodeJobs(Choices& choices, Starter starter)
+      : choices_(choices), starter_(starter), faults_(choices), sim_(choices) {
     contexts_ = {sim_.NewContext("main", AioContext::Kind::kMain), sim_.NewContext("io0", AioContext::Kind::kIOThread),
                  sim_.NewContext("io1", AioContext::Kind::kIOThread)};
     sim_.AtHome(*contexts_[0], [&] {
@@ -88,7 +103,13 @@ class NodeJobs {
     for (uint32_t i = choices_.Between(1, 2); i > 0; --i) AddClients(NewDisk("disk", /*may_fail=*/false));
     for (uint32_t round = choices_.Between(1, 2); round > 0; --round) {
       StartClients();
-      AtMain([this] { Spawn("round", CreateJobs()); });
+      if (starter_ == Starter::kSection) {
+        AtMain([this] { Spawn("round", CreateJobs()); });
+      } else {
+        for (uint32_t n = choices_.Between(1, 3); n > 0; --n) {
+          AtMain([this] { Spawn("transaction", RunTransaction()); });
+        }
+      }
       sim_.AddActor("monitor", [this, left = choices_.Below(16)]() mutable {
         if (left == 0) return false;
         Ask();
@@ -228,7 +249,10 @@ class NodeJobs {
   }
   absl::StatusOr<JobRef> NewMirror(const JobSpec& spec, const Disk& source, const Disk& target,
                                    const DrainedSection& section) {
-    const MirrorOptions options = {
+    return NoMemory([&, options = Mirror(source, target)] { return CreateMirror(*core_, spec, options, section); });
+  }
+  MirrorOptions Mirror(const Disk& source, const Disk& target) {
+    return {
         .source = source.top,
         .target = target.top,
         .copy_mode = choices_.OneIn(2) ? MirrorOptions::CopyMode::kWriteBlocking : MirrorOptions::CopyMode::kBackground,
@@ -237,22 +261,22 @@ class NodeJobs {
         .in_flight = static_cast<int>(choices_.Between(1, 4)),
         .on_source_error = AnyPolicy(),
         .on_target_error = AnyPolicy()};
-    return NoMemory([&] { return CreateMirror(*core_, spec, options, section); });
   }
   absl::StatusOr<JobRef> NewBackup(const JobSpec& spec, const Disk& source, Started& started,
                                    const DrainedSection& section) {
+    return NoMemory([&, options = Backup(source, started)] { return CreateBackup(*core_, spec, options, section); });
+  }
+  BackupOptions Backup(const Disk& source, Started& started) {
     started.is_whole_backup = !choices_.OneIn(4);
-    const BackupOptions options = {
-        .source = source.top,
-        .target = started.target.top,
-        .sync = started.is_whole_backup ? BackupOptions::Sync::kFull : BackupOptions::Sync::kNone,
-        .granularity = granularity_,
-        .in_flight = static_cast<int>(choices_.Between(1, 4)),
-        .on_source_error = AnyPolicy(),
-        .on_target_error = AnyPolicy(),
-        .on_copy_error =
-            choices_.OneIn(2) ? BackupOptions::OnCopyError::kBreakBackup : BackupOptions::OnCopyError::kBreakWrite};
-    return NoMemory([&] { return CreateBackup(*core_, spec, options, section); });
+    return {.source = source.top,
+            .target = started.target.top,
+            .sync = started.is_whole_backup ? BackupOptions::Sync::kFull : BackupOptions::Sync::kNone,
+            .granularity = granularity_,
+            .in_flight = static_cast<int>(choices_.Between(1, 4)),
+            .on_source_error = AnyPolicy(),
+            .on_target_error = AnyPolicy(),
+            .on_copy_error =
+                choices_.OneIn(2) ? BackupOptions::OnCopyError::kBreakBackup : BackupOptions::OnCopyError::kBreakWrite};
   }
   // Tries again while there is no memory ("create.no_memory").
   static absl::StatusOr<JobRef> NoMemory(absl::FunctionRef<absl::StatusOr<JobRef>()> create) {
@@ -261,6 +285,101 @@ class NodeJobs {
         return create();
       } catch (const std::bad_alloc&) {
       }
+    }
+  }
+
+  // --- Transactions ---
+  // The last action of each: its Commit is the moment of the others.
+  class Moment final : public monitor::Action {
+   public:
+    explicit Moment(std::function<void()> now) : now_(std::move(now)) {}
+    std::string_view type() const override { return "moment"; }
+    Co<absl::StatusOr<std::unique_ptr<monitor::PreparedAction>>> Prepare(const monitor::ActionSite&) override {
+      co_return std::make_unique<Prepared>(now_);
+    }
+
+   private:
+    class Prepared final : public monitor::PreparedAction {
+     public:
+      explicit Prepared(std::function<void()> now) : now_(std::move(now)) {}
+      void Commit() noexcept override { now_(); }
+      void Abort() noexcept override {}
+
+     private:
+      const std::function<void()> now_;
+    };
+    const std::function<void()> now_;
+  };
+
+  Co<void> RunTransaction() {
+    const std::string name = absl::StrCat("t", number_++);
+    const bool grouped = choices_.OneIn(2);
+    monitor::ActionTransaction transaction(
+        *core_, {.name = name,
+                 .completion = grouped ? monitor::CompletionMode::kGrouped : monitor::CompletionMode::kIndividual});
+    std::vector<std::pair<Started, Disk>> planned;  // and the sources
+    std::vector<std::shared_ptr<Node>> bitmaps;     // which get one of that name
+    const uint32_t actions = choices_.Between(1, 5);
+    const uint32_t failing = choices_.OneIn(3) ? choices_.Below(actions) : actions;
+    for (uint32_t i = 0; i < actions; ++i) {
+      const Disk source = DiskOf(*clients_[choices_.Pick(heads_)]);
+      if (i == failing) {
+        transaction.Add(monitor::FailingAction());
+        continue;
+      }
+      switch (choices_.Below(5)) {
+        case 0:
+          if (std::count(bitmaps.begin(), bitmaps.end(), source.top) > 0) break;
+          bitmaps.push_back(source.top);
+          transaction.Add(block::AddBitmapAction(source.top, {.name = name}));
+          break;
+        case 1:
+          transaction.Add(block::SetContextAction(source.top, AnyContext().shared_from_this()));
+          break;
+        default: {
+          Started started = {.target = NewDisk("copy", /*may_fail=*/true), .is_mirror = choices_.OneIn(2)};
+          JobSpec spec = {.id = absl::StrCat("job", number_++), .auto_finalize = !choices_.OneIn(3)};
+          started.id = spec.id;
+          transaction.Add(started.is_mirror ? block::StartMirrorAction(std::move(spec), Mirror(source, started.target))
+                                            : block::StartBackupAction(std::move(spec), Backup(source, started)));
+          planned.emplace_back(std::move(started), source);
+        }
+      }
+    }
+    transaction.Add(std::make_unique<Moment>([&] {
+      for (auto& [started, source] : planned) {
+        started.then = source.image->Snapshot();
+        JobLock lock(*core_);
+        Job* const job = monitor::Find(*core_, started.id);
+        if (job != nullptr) started.job = JobRef(*job);  // somebody may have cancelled it already
+      }
+    }));
+    ++running_;
+    const absl::Status status = co_await monitor::ActionTransaction::Run(std::move(transaction));
+    --running_;
+    testing::Reached(status.ok() ? "transaction.committed" : "transaction.rolled_back");
+    if (status.ok() && failing < actions) Broken(absl::StrCat(name, " has succeeded, and one of its actions cannot"));
+    for (const std::shared_ptr<Node>& node : bitmaps) {
+      if (node->bitmaps().Find(name).ok() != status.ok()) {
+        Broken(absl::StrCat(name, ": ", status.ToString(), ", but the bitmap of ", node->name(), " says otherwise"));
+      }
+    }
+    Group group;
+    for (auto& [started, source] : planned) {
+      if (!status.ok() && started.job) Broken(absl::StrCat(name, " has failed, but its actions were carried out"));
+      if (!status.ok()) ExpectGone(started.id);
+      if (!started.job) continue;
+      group.push_back(started.job->number());
+      started_.push_back(std::move(started));
+    }
+    if (status.ok() && grouped) groups_.push_back(std::move(group));
+  }
+  void ExpectGone(const std::string& id) {
+    JobLock lock(*core_);
+    const Job* const job = monitor::Find(*core_, id);
+    if (job != nullptr && job->status() != JobStatus::kNull) {
+      Broken(
+          absl::StrCat("job ", id, " of a transaction that has failed is ", std::string(JobStatusName(job->status()))));
     }
   }
 
@@ -305,7 +424,7 @@ class NodeJobs {
 
   // True while there is something left to bring to its end.
   bool Push() {
-    bool left = false;
+    bool left = running_ > 0;
     JobLock lock(*core_);
     for (const Started& started : started_) {
       Job& job = *started.job;
@@ -360,6 +479,17 @@ class NodeJobs {
         Broken(absl::StrCat("backup ", started.job->id(), " is not of its moment"));
       }
     }
+    for (const Group& group : groups_) {
+      size_t succeeded = 0;
+      JobLock lock(*core_);
+      for (const uint64_t number : group) {
+        const auto record = monitor::FindRecord(*core_, number);
+        if (record != nullptr && record->outcome.succeeded()) ++succeeded;
+      }
+      if (succeeded != 0 && succeeded != group.size()) Broken("one half of a group has succeeded");
+      if (group.size() > 1 && succeeded != 0) testing::Reached("transaction.group_succeeded");
+    }
+    groups_.clear();
     started_.clear();
     RunUntilQuiet();
   }
@@ -379,6 +509,7 @@ class NodeJobs {
   }
 
   Choices& choices_;
+  const Starter starter_;
   testing::Faults faults_;
   testing::Simulation sim_;
   std::vector<std::shared_ptr<AioContext>> contexts_;
@@ -392,6 +523,8 @@ class NodeJobs {
   std::vector<std::unique_ptr<OrderedClient>> ordered_clients_;
   std::vector<size_t> heads_;  // the first client of each disk
   std::vector<Started> started_;
+  std::vector<Group> groups_;  // of transactions
+  int running_ = 0;            // transactions
 };
 
 TEST(NodeJobsSim, NothingThatWasAcknowledgedIsLost) {
@@ -399,7 +532,17 @@ TEST(NodeJobsSim, NothingThatWasAcknowledgedIsLost) {
       testing::RunCampaign({.seeds = 10'000,
                             .must_reach = {"backup.succeeded", "mirror.succeeded", "client.switched", "node.moved",
                                            "resource.request_parked", "resource.parked_request_sent_elsewhere"}},
-                           [](Choices& choices) { NodeJobs(choices).Run(); });
+                           [](Choices& choices) { NodeJobs(choices, Starter::kSection).Run(); });
+  EXPECT_TRUE(result.ok()) << result.ToString();
+  std::printf("%s\n", result.ToString().c_str());
+}
+
+TEST(NodeJobsSim, TransactionsHappenAsAWholeOrNotAtAll) {
+  const testing::CampaignResult result = testing::RunCampaign(
+      {.seeds = 5'000,
+       .must_reach = {"transaction.committed", "transaction.rolled_back", "transaction.group_succeeded",
+                      "backup.succeeded", "mirror.succeeded", "client.switched"}},
+      [](Choices& choices) { NodeJobs(choices, Starter::kTransactions).Run(); });
   EXPECT_TRUE(result.ok()) << result.ToString();
   std::printf("%s\n", result.ToString().c_str());
 }

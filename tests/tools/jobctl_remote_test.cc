@@ -76,7 +76,7 @@ TEST_F(JobctlRemoteTest, VerbsActAndWhatIsRefusedSaysWhy) {
   EXPECT_THAT(Do({"show", "b"}).out, HasSubstr("paused"));
   ExpectRefused({"pause", "b"}, "b: Job is already paused");
   ExpectDone({"resume", "b"});
-  ExpectDone({"set-speed", "b", "20m"});
+  ExpectDone({"set-speed", "b", "65k"});
   ExpectRefused({"complete", "x"}, "x: Job not found");
   EXPECT_EQ(Do({"complete", "b"}).exit_status, 1);
   ExpectDone({"cancel", "b"});

@@ -42,7 +42,8 @@ struct BackupOptions {
   enum class BitmapMode : unsigned char {
     kOnSuccess,  // nothing; if the job has failed, what was dirty before
     kNever,      // what was dirty before: a differential backup. Not with kFull
-    kAlways,     // what has not been copied, of what was to be
+    kAlways,     // what has not been copied, of what was to be; all of it where the copy could not be flushed,
+                 // as that of a job that is force-cancelled
   };
   // What becomes of a client's write if what it overwrites cannot be copied.
   enum class OnCopyError : unsigned char {

@@ -45,7 +45,7 @@ class MirrorPublisher {
   // what is acknowledged to users who are switched over cannot be lost with it. An error fails the job; then nothing
   // is to be found.
   virtual Co<absl::Status> Publish() = 0;
-  // That was too early: the group aborts. As before.
+  // That was too early: the group aborts. As before. Users wait for the end of it; it must not hang.
   virtual Co<void> Revoke() = 0;
 };
 

@@ -48,7 +48,7 @@ struct EdgeOptions {
   uint64_t part_offset = 0;
   uint64_t part_end = std::numeric_limits<uint64_t>::max();
   // The edge leads to another node now, or that lives in another context: for users who live where their node does.
-  // Any thread; the node may be drained. It may still be called once when the edge has gone.
+  // Any thread; the node may be drained; it must not throw. It may still be called once when the edge has gone.
   std::function<void()> on_moved = nullptr;
 };
 

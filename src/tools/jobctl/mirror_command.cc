@@ -57,7 +57,7 @@ class NamedFile final : public block::MirrorPublisher {
   }
   Co<void> Revoke() override {
     file_.Revoke();
-    return {};
+    if (engine_ != nullptr) (void)co_await file_.SyncDirectory(*engine_, "cannot sync the directory of target");
   }
 
  private:
