@@ -193,7 +193,8 @@ TEST_F(SqliteJournal, TheFirstStopsItselfWhenItsLockHasBeenTakenAway) {
   // A program of its own: a child of fork would believe that it has the parent's connection.
   ASSERT_EQ(InChild([&] {
               setenv("SECOND_DAEMON", folder_.path().c_str(), 1);
-              unsetenv("GTEST_TOTAL_SHARDS");  // it has one test, which is in the first
+              unsetenv("GTEST_TOTAL_SHARDS");  // it has but one test
+              unsetenv("GTEST_SHARD_INDEX");
               execl("/proc/self/exe", "second", "--gtest_also_run_disabled_tests",
                     "--gtest_filter=SecondDaemon.DISABLED_Commits", nullptr);
               _exit(3);

@@ -312,6 +312,7 @@ class NodeJobs {
   };
 
   Co<void> RunTransaction() {
+    if (heads_.empty()) co_return;  // no disk is large enough for a client
     const std::string name = absl::StrCat("t", number_++);
     const bool grouped = choices_.OneIn(2);
     monitor::ActionTransaction transaction(
